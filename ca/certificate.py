@@ -1,0 +1,353 @@
+"""OpenSSH certificates: to-be-signed bytes and the finished thing, both ways.
+
+Format: draft-ietf-sshm-cert section 2 (OpenSSH removed `PROTOCOL.certkeys` in its
+favour in 2025). Body, in order: type name, nonce, the subject key's public fields,
+serial, type, key ID, principals, valid_after, valid_before, critical options,
+extensions, reserved, CA public key. The signature over exactly these bytes follows.
+
+Strict both ways: what this module would not write it refuses to read. sshd is more
+lenient (it takes unsorted extensions and a missing nonce); a CA has no reason to be.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ca import wire
+from ca.errors import BadRequest, Malformed
+
+CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
+_PLAIN_SUFFIX = "@openssh.com"
+
+KEY_FIELDS: Mapping[str, int] = {
+    "ssh-ed25519": 1,
+    "ssh-rsa": 2,
+    "ecdsa-sha2-nistp256": 2,
+    "ecdsa-sha2-nistp384": 2,
+    "ecdsa-sha2-nistp521": 2,
+    "sk-ssh-ed25519@openssh.com": 2,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 3,
+}
+"""Subject key types, each with the number of strings that follow its name."""
+
+NONCE_BYTES = 32
+
+MOST_PRINCIPALS = 256
+"""sshd cannot parse a certificate with more (OpenSSH `SSHKEY_CERT_MAX_PRINCIPALS`)."""
+
+LONGEST_KEY_ID = 200
+"""In bytes. sshd cuts its log line near 1,000, so what matters must come early."""
+
+PRINCIPAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
+"""The only principals there are. A comma once meant two names to sshd
+(CVE-2026-35414), `#` cuts a line of an AuthorizedPrincipalsFile, `*` is a wildcard
+in host certificates: refused, never stripped or split."""
+
+KEY_ID = re.compile(r"[!$-&(-_a-~]+", re.ASCII)
+"""Printable ASCII without space, quotes and `#`: a newline in a key ID forges a line
+in sshd's log, `#` cuts ssh-keygen's revocation lists."""
+
+LONGEST_OPTION = 1 << 16
+"""In characters. sshd takes no packet above 256 KiB, and a certificate is in one."""
+
+CRITICAL_OPTIONS = frozenset({"force-command", "source-address", "verify-required"})
+EXTENSIONS = frozenset(
+    {
+        "no-touch-required",
+        "permit-X11-forwarding",
+        "permit-agent-forwarding",
+        "permit-port-forwarding",
+        "permit-pty",
+        "permit-user-rc",
+    }
+)
+
+BREAK_GLASS_SERIALS = 1 << 63
+"""Serials from here up were made offline; the ledger never assigns one."""
+
+_FOREVER = (1 << 64) - 1
+
+
+class CertificateType(IntEnum):
+    """What a certificate speaks for."""
+
+    USER = 1
+    HOST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a certificate says: everything its CA signs."""
+
+    type: CertificateType
+    subject_key: bytes
+    """The plain public key blob (RFC 4253 section 6.6), its type name first."""
+    ca_key: bytes
+    """The CA's plain public key blob."""
+    nonce: bytes
+    """32 random bytes, so that nobody can foresee what the CA will sign."""
+    serial: int
+    """64 bits; 0 until the ledger has assigned one."""
+    key_id: str
+    principals: tuple[str, ...]
+    valid_after: int
+    """Unix seconds, inclusive."""
+    valid_before: int
+    """Unix seconds, exclusive: sshd refuses at this second itself."""
+    critical_options: Mapping[str, str]
+    """By name; `verify-required` has the empty value."""
+    extensions: tuple[str, ...]
+    """Names, in lexical order; none of ours carries data."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no certificate of ours may ever say (design invariant 7)."""
+        _refuse_unbounded(self)
+        _refuse_unknown(self)
+
+
+def _refuse_unbounded(certificate: Certificate) -> None:
+    # Where a CA is trusted through `cert-authority` in authorized_keys, OpenSSH
+    # before 10.3 took an empty list to mean any account (CVE-2024-7594).
+    if not certificate.principals:
+        raise BadRequest("a certificate must name at least one principal")
+    if len(certificate.principals) > MOST_PRINCIPALS:
+        raise BadRequest(f"more than {MOST_PRINCIPALS} principals")
+    for principal in certificate.principals:
+        refuse_principal(principal)
+    if len(set(certificate.principals)) != len(certificate.principals):
+        raise BadRequest("a principal is named twice")
+    # 0 means since always, 2^64-1 for ever.
+    if not 0 < certificate.valid_after < certificate.valid_before < _FOREVER:
+        raise BadRequest("a certificate must begin, and end after that")
+
+
+def _refuse_unknown(certificate: Certificate) -> None:
+    if len(certificate.nonce) != NONCE_BYTES:
+        raise BadRequest(f"the nonce must be {NONCE_BYTES} bytes")
+    if not 0 <= certificate.serial <= _FOREVER:
+        raise BadRequest("a serial has 64 bits")
+    if (
+        len(certificate.key_id) > LONGEST_KEY_ID
+        or KEY_ID.fullmatch(certificate.key_id) is None
+    ):
+        raise BadRequest("the key ID must be short, printable ASCII without spaces")
+    _refuse_unknown_options(certificate)
+    split_key(certificate.subject_key)
+    split_key(certificate.ca_key)
+
+
+def _refuse_unknown_options(certificate: Certificate) -> None:
+    if not CRITICAL_OPTIONS.issuperset(certificate.critical_options):
+        raise BadRequest("a critical option is not one of ours")
+    for name, value in certificate.critical_options.items():
+        # sshd refuses a flag with data, and an option with none where it needs some.
+        if (name == "verify-required") != (value == ""):
+            raise BadRequest(f"the critical option {name} has a bad value")
+        # No control characters, so that a listing of it stays one line, nor lone
+        # surrogates, which UTF-8 cannot write.
+        if len(value) > LONGEST_OPTION or not value.isprintable():
+            raise BadRequest(f"the critical option {name} must be one printable line")
+    if not EXTENSIONS.issuperset(certificate.extensions):
+        raise BadRequest("an extension is not one of ours")
+    # ssh then refuses the host (OpenSSH `sshkey_cert_check_host`).
+    if certificate.type is CertificateType.HOST and (
+        certificate.critical_options or certificate.extensions
+    ):
+        raise BadRequest("a host certificate has no options")
+    if list(certificate.extensions) != sorted(set(certificate.extensions)):
+        raise BadRequest("extensions must be in lexical order, each once")
+
+
+def refuse_principal(principal: str) -> None:
+    """Raise `BadRequest` unless `principal` is one that a certificate may name."""
+    if PRINCIPAL.fullmatch(principal) is None:
+        raise BadRequest(
+            f"{principal[:80]!r} cannot be a principal",
+            hint="use 1 to 64 of A-Z a-z 0-9 _ . @ + - and start with a letter, a"
+            " digit or _",
+        )
+
+
+def split_key(blob: bytes) -> tuple[str, bytes]:
+    """Split a plain public key blob into its type name and its public fields.
+
+    Raises `Malformed` for a certificate: neither a subject nor a CA can be one.
+    """
+    reader = wire.Reader(blob)
+    name = reader.text()
+    if name not in KEY_FIELDS:
+        raise Malformed(f"{name[:64]!r} is not a plain public key type")
+    fields_at = reader.at
+    for _ in range(KEY_FIELDS[name]):
+        reader.string()
+    reader.finish()
+    return name, blob[fields_at:]
+
+
+def _certificate_type_name(key_type: str) -> str:
+    return key_type.removesuffix(_PLAIN_SUFFIX) + CERTIFICATE_SUFFIX
+
+
+_KEY_TYPES = {_certificate_type_name(name): name for name in KEY_FIELDS}
+
+
+def render_to_be_signed(certificate: Certificate) -> bytes:
+    """Encode the bytes the CA key signs."""
+    key_type, fields = split_key(certificate.subject_key)
+    return b"".join(
+        (
+            wire.text(_certificate_type_name(key_type)),
+            wire.string(certificate.nonce),
+            fields,
+            wire.u64(certificate.serial),
+            wire.u32(certificate.type),
+            wire.text(certificate.key_id),
+            wire.string(b"".join(map(wire.text, certificate.principals))),
+            wire.u64(certificate.valid_after),
+            wire.u64(certificate.valid_before),
+            wire.string(
+                b"".join(
+                    wire.text(name) + wire.string(wire.text(value) if value else b"")
+                    for name, value in sorted(certificate.critical_options.items())
+                )
+            ),
+            wire.string(
+                b"".join(
+                    wire.text(name) + wire.string(b"")
+                    for name in certificate.extensions
+                )
+            ),
+            wire.string(b""),
+            wire.string(certificate.ca_key),
+        )
+    )
+
+
+def parse_to_be_signed(data: bytes) -> Certificate:
+    """Parse what `render_to_be_signed` wrote; raise `BadRequest` for all else."""
+    reader = wire.Reader(data)
+    certificate = _read_body(reader)
+    reader.finish()
+    return certificate
+
+
+def set_serial(to_be_signed: bytes, serial: int) -> bytes:
+    """Return the same to-be-signed bytes with another serial.
+
+    Only eight bytes change, so what was checked with serial 0 stays checked.
+    """
+    if not 0 <= serial <= _FOREVER:
+        raise BadRequest("a serial has 64 bits")
+    reader = wire.Reader(to_be_signed)
+    _read_subject_key(reader)
+    at = reader.at
+    reader.u64()
+    return to_be_signed[:at] + wire.u64(serial) + to_be_signed[reader.at :]
+
+
+def complete(to_be_signed: bytes, signature: bytes) -> bytes:
+    """Join to-be-signed bytes and an SSH signature blob into a certificate."""
+    return to_be_signed + wire.string(signature)
+
+
+def parse_certificate(blob: bytes) -> tuple[Certificate, bytes]:
+    """Parse a certificate blob into what it says and its signature blob.
+
+    The signature is not verified. Raises `BadRequest`.
+    """
+    reader = wire.Reader(blob)
+    certificate = _read_body(reader)
+    signature = reader.string()
+    reader.finish()
+    return certificate, signature
+
+
+def render_line(blob: bytes, comment: str) -> str:
+    """Return the one line of a `-cert.pub` file, with its newline."""
+    name = wire.Reader(blob).text()
+    return f"{name} {base64.b64encode(blob).decode()} {comment}\n"
+
+
+_LINE = re.compile(r"[ \t]*(?P<type>\S+)[ \t]+(?P<base64>\S+)([ \t][^\r\n]*)?[\r\n]*")
+
+
+def parse_line(line: str) -> bytes:
+    """Return the blob in a line of a public key or certificate file.
+
+    Raises `Malformed` unless the line is one type name, base64 of a blob that
+    begins with that name, and perhaps a comment.
+    """
+    words = _LINE.fullmatch(line)
+    if words is None:
+        raise Malformed("not one line of an OpenSSH public key file")
+    blob = wire.decode_base64(words["base64"])
+    if wire.Reader(blob).text() != words["type"]:
+        raise Malformed("the key type before the base64 is not the one inside")
+    return blob
+
+
+def _read_subject_key(reader: wire.Reader) -> tuple[bytes, bytes]:
+    """Read type name, nonce and key fields; return the nonce and the plain key."""
+    name = reader.text()
+    if name not in _KEY_TYPES:
+        raise Malformed(f"{name[:64]!r} is not a certificate type")
+    key_type = _KEY_TYPES[name]
+    nonce = reader.string()
+    fields = [reader.string() for _ in range(KEY_FIELDS[key_type])]
+    return nonce, wire.text(key_type) + b"".join(map(wire.string, fields))
+
+
+def _read_body(reader: wire.Reader) -> Certificate:
+    nonce, subject_key = _read_subject_key(reader)
+    serial = reader.u64()
+    try:
+        type_ = CertificateType(reader.u32())
+    except ValueError as error:
+        raise Malformed("neither a user nor a host certificate") from error
+    key_id = reader.text()
+    principals = _read_texts(wire.Reader(reader.string()))
+    valid_after = reader.u64()
+    valid_before = reader.u64()
+    critical_options = _read_options(wire.Reader(reader.string()))
+    extensions = _read_options(wire.Reader(reader.string()))
+    if reader.string():
+        raise Malformed("the reserved field is not empty")
+    ca_key = reader.string()
+    if any(extensions.values()):
+        raise Malformed("an extension carries data")
+    return Certificate(
+        type=type_,
+        subject_key=subject_key,
+        ca_key=ca_key,
+        nonce=nonce,
+        serial=serial,
+        key_id=key_id,
+        principals=principals,
+        valid_after=valid_after,
+        valid_before=valid_before,
+        critical_options=critical_options,
+        extensions=tuple(extensions),
+    )
+
+
+def _read_texts(reader: wire.Reader) -> tuple[str, ...]:
+    texts = []
+    while not reader.at_end:
+        texts.append(reader.text())
+    return tuple(texts)
+
+
+def _read_options(reader: wire.Reader) -> dict[str, str]:
+    options: dict[str, str] = {}
+    while not reader.at_end:
+        name = reader.text()
+        if options and name <= next(reversed(options)):
+            raise Malformed("options must be in lexical order, each once")
+        data = wire.Reader(reader.string())
+        options[name] = "" if data.at_end else data.text()
+        # An option whose inner string is empty would have a second spelling.
+        if not data.at_end or (data.at and not options[name]):
+            raise Malformed(f"the option {name[:64]!r} has a bad value")
+    return options

@@ -1,0 +1,189 @@
+"""Every error that Daypass reports on purpose.
+
+    CAError
+    ├── BadRequest                   what was sent makes no sense
+    │   └── Malformed                bytes or text that do not parse
+    ├── UnacceptableKey              a subject key that may not be certified
+    ├── Unauthenticated              the caller has not proved who they are
+    │   ├── TokenMalformed           not one compact JWS with sane JSON in it
+    │   ├── TokenTypeRefused         an access token, logout token, unknown `crit`
+    │   ├── TokenIssuerUnknown       not an issuer of ours
+    │   ├── TokenAlgorithmRefused    not an algorithm the issuer may use
+    │   ├── TokenKeyUnknown          no such key in the issuer's JWKS
+    │   ├── TokenSignatureInvalid    the signature does not verify
+    │   ├── TokenAudienceWrong       made for another client
+    │   ├── TokenExpired             past its `exp`
+    │   ├── TokenNotYetValid         before its `iat` or `nbf`
+    │   ├── TokenClaimInvalid        a claim is missing or of the wrong form
+    │   └── TokenBindingWrong        not bound to the key that was sent
+    ├── Denied                       proved, and policy says no
+    ├── NotFound
+    ├── Conflict                     contradicts what is on record
+    │   └── TokenSpent               the token already bought a certificate
+    └── Unavailable                  our side cannot do it now
+        ├── IssuerUnavailable        the identity provider does not answer
+        ├── KeyUnavailable           a private key cannot be opened or used
+        ├── StoreUnavailable         the database refuses
+        └── Misconfigured            a file an operator wrote is wrong
+
+`signer.problems` maps each class to an HTTP status; a test fails for a class that
+has none. Names carry no `Error` suffix: `raise Denied(...)` reads as what it is.
+"""
+
+
+class CAError(Exception):
+    """An expected failure, safe to show to the person who caused it."""
+
+    code = "error"
+    """Stable name of the failure, part of the HTTP API."""
+
+    def __init__(self, detail: str, *, hint: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        """What failed and why; never a token, a secret or another person's data."""
+        self.hint = hint
+        """What to do next, where we know."""
+
+
+class BadRequest(CAError):
+    """What was sent makes no sense."""
+
+    code = "bad_request"
+
+
+class Malformed(BadRequest):
+    """Bytes or text that do not parse."""
+
+    code = "malformed"
+
+
+class UnacceptableKey(CAError):
+    """A subject key that may not be certified."""
+
+    code = "unacceptable_key"
+
+
+class Unauthenticated(CAError):
+    """The caller has not proved who they are."""
+
+    code = "unauthenticated"
+
+
+class TokenMalformed(Unauthenticated):
+    """Not one compact JWS with sane JSON in it."""
+
+    code = "token_malformed"
+
+
+class TokenTypeRefused(Unauthenticated):
+    """A token of another kind: access token, logout token, unknown `crit`."""
+
+    code = "token_type_refused"
+
+
+class TokenIssuerUnknown(Unauthenticated):
+    """The token's issuer is not in our configuration."""
+
+    code = "token_issuer_unknown"
+
+
+class TokenAlgorithmRefused(Unauthenticated):
+    """The token's algorithm is not one its issuer may use."""
+
+    code = "token_algorithm_refused"
+
+
+class TokenKeyUnknown(Unauthenticated):
+    """The issuer's JWKS holds no usable key of the token's `kid`."""
+
+    code = "token_key_unknown"
+
+
+class TokenSignatureInvalid(Unauthenticated):
+    """The token's signature does not verify."""
+
+    code = "token_signature_invalid"
+
+
+class TokenAudienceWrong(Unauthenticated):
+    """The token was made for another client."""
+
+    code = "token_audience_wrong"
+
+
+class TokenExpired(Unauthenticated):
+    """The token is past its `exp`."""
+
+    code = "token_expired"
+
+
+class TokenNotYetValid(Unauthenticated):
+    """The token is before its `iat` or `nbf`."""
+
+    code = "token_not_yet_valid"
+
+
+class TokenClaimInvalid(Unauthenticated):
+    """A claim is missing or of the wrong form."""
+
+    code = "token_claim_invalid"
+
+
+class TokenBindingWrong(Unauthenticated):
+    """The token is not bound to the subject key that was sent."""
+
+    code = "token_binding_wrong"
+
+
+class Denied(CAError):
+    """The caller is proved, and policy says no."""
+
+    code = "denied"
+
+
+class NotFound(CAError):
+    """There is no such thing, or none the caller may see."""
+
+    code = "not_found"
+
+
+class Conflict(CAError):
+    """The request contradicts what is on record."""
+
+    code = "conflict"
+
+
+class TokenSpent(Conflict):
+    """The token already bought a certificate for another request."""
+
+    code = "token_spent"
+
+
+class Unavailable(CAError):
+    """Our side cannot do it now; the same request may work later."""
+
+    code = "unavailable"
+
+
+class IssuerUnavailable(Unavailable):
+    """The identity provider does not answer, or answers nonsense."""
+
+    code = "issuer_unavailable"
+
+
+class KeyUnavailable(Unavailable):
+    """A private key cannot be opened or used."""
+
+    code = "key_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The database cannot be read or written."""
+
+    code = "store_unavailable"
+
+
+class Misconfigured(Unavailable):
+    """A file that an operator wrote is missing or wrong."""
+
+    code = "misconfigured"

@@ -1,0 +1,127 @@
+"""The SSH data types of RFC 4251 section 5, both ways.
+
+Writing: functions that return bytes. Reading: a `Reader` that walks a buffer and
+raises `Malformed` at the first thing that is not as it says.
+"""
+
+import base64
+import binascii
+import struct
+
+from ca.errors import Malformed
+
+LONGEST_STRING = 1 << 20
+"""OpenSSH reads no certificate body above 1 MiB; nothing we parse comes near."""
+
+
+def u32(value: int) -> bytes:
+    """Encode a `uint32`."""
+    return struct.pack(">I", value)
+
+
+def u64(value: int) -> bytes:
+    """Encode a `uint64`."""
+    return struct.pack(">Q", value)
+
+
+def string(value: bytes) -> bytes:
+    """Encode a `string`: its length as `uint32`, then its bytes."""
+    return struct.pack(">I", len(value)) + value
+
+
+def text(value: str) -> bytes:
+    """Encode text as a `string` of UTF-8."""
+    return string(value.encode())
+
+
+class Reader:
+    """Walk a buffer of SSH data; every method takes the next value off it."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def at(self) -> int:
+        """How many bytes have been read."""
+        return self._at
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return self._at == len(self._data)
+
+    def take(self, count: int) -> bytes:
+        """Return the next `count` raw bytes."""
+        end = self._at + count
+        if end > len(self._data):
+            raise Malformed(f"data ends {end - len(self._data)} bytes early")
+        value = self._data[self._at : end]
+        self._at = end
+        return value
+
+    def u32(self) -> int:
+        """Return a `uint32`."""
+        return int.from_bytes(self.take(4))
+
+    def u64(self) -> int:
+        """Return a `uint64`."""
+        return int.from_bytes(self.take(8))
+
+    def string(self) -> bytes:
+        """Return the bytes of a `string`."""
+        length = self.u32()
+        if length > LONGEST_STRING:
+            raise Malformed(f"a string claims {length} bytes")
+        return self.take(length)
+
+    def text(self) -> str:
+        """Return a `string` that must be UTF-8 without NUL.
+
+        sshd refuses a certificate with NUL in its key ID or principals
+        (OpenSSH `sshbuf_get_cstring`).
+        """
+        try:
+            value = self.string().decode()
+        except UnicodeDecodeError as error:
+            raise Malformed("a text is not UTF-8") from error
+        if "\0" in value:
+            raise Malformed("a text contains NUL")
+        return value
+
+    def mpint(self) -> int:
+        """Return a non-negative `mpint` in its one shortest form."""
+        value = self.string()
+        if value and value[0] & 0x80:
+            raise Malformed("an mpint is negative")
+        if value and value[0] == 0 and (len(value) == 1 or not value[1] & 0x80):
+            raise Malformed("an mpint has leading zeros")
+        return int.from_bytes(value)
+
+    def finish(self) -> None:
+        """Raise unless everything has been read."""
+        if not self.at_end:
+            raise Malformed(f"{len(self._data) - self._at} bytes too many")
+
+
+def decode_base64(encoded: str) -> bytes:
+    """Decode strict, padded base64; raise `Malformed` for anything else."""
+    try:
+        data = base64.b64decode(encoded.encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error, ValueError) as error:
+        raise Malformed("not base64") from error
+    # Bits beyond the last byte must be zero, so that one value has one spelling.
+    if base64.b64encode(data).decode() != encoded:
+        raise Malformed("not canonical base64")
+    return data
+
+
+def fingerprint(key_blob: bytes) -> str:
+    """Return a key's fingerprint as ssh-keygen prints it: `SHA256:` and base64."""
+    # Imported here because `ca-login check` reads wire data and hashes nothing.
+    import hashlib  # noqa: PLC0415
+
+    digest = hashlib.sha256(key_blob).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

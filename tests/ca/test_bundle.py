@@ -1,0 +1,138 @@
+"""The trust bundle's texts have one spelling, and all others are refused."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import bundle
+from ca.bundle import Current, HostCAKey, KeyState, Roots, TrustedKey
+from ca.certificate import render_line
+from ca.errors import CAError, Malformed
+from ca.signing_key import SigningKey
+from tests.certificates import ThrowawayCA, certificate
+
+KEY = SigningKey.generate().line
+ROOTS = Roots(
+    version=1767225600000,
+    root_key=KEY,
+    log_origin="ca.example.com:8443/log/1",
+    serial_base=7,
+    user_ca=(
+        TrustedKey(KeyState.ACTIVE, KEY),
+        TrustedKey(KeyState.RETIRING, SigningKey.generate().line),
+    ),
+    host_ca=(
+        HostCAKey(KeyState.ACTIVE, KEY, ("*.example.com", "example.com")),
+        HostCAKey(KeyState.STAGED, KEY, ()),
+    ),
+    online=(TrustedKey(KeyState.ACTIVE, KEY),),
+)
+CURRENT = Current(1767225600001, 1767398400, "ab" * 32)
+
+
+def test_roots_read_back_as_they_were_written():
+    assert bundle.parse_roots(bundle.render_roots(ROOTS)) == ROOTS
+
+
+def test_current_reads_back_as_it_was_written():
+    assert bundle.parse_current(bundle.render_current(CURRENT)) == CURRENT
+
+
+def test_the_lines_of_trusted_user_ca_keys_are_all_trusted_keys_in_order():
+    assert ROOTS.user_ca_keys() == tuple(key.key for key in ROOTS.user_ca)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("daypass-roots-v1", "daypass-roots-v2"),
+        ("version 1767225600000", "version 01"),
+        ("version 1767225600000", "version -1"),
+        ("version 1767225600000", "version 1 2"),
+        ("version 1767225600000", "version  1"),
+        ("version 1767225600000\n", ""),
+        ("version 1767225600000\n", "version 1\nversion 1\n"),
+        ("log ca.example.com:8443/log/1", "log /etc"),
+        ("log ca.example.com:8443/log/1", "log ca.example.com/../x y"),
+        ("user-ca active", "user-ca trusted"),
+        ("user-ca active ssh-ed25519", "user-ca active ssh-rsa"),
+        ("*.example.com,example.com", "*"),
+        ("*.example.com,example.com", "*.example.com,"),
+        ("*.example.com,example.com", "a.*.com"),
+        ("online active", "offline active"),
+        ("online active", "frobnicate active"),
+        ("host-ca staged", "host-ca staged extra"),
+        ("\n", "\r\n"),
+        ("\n", " \n"),
+    ],
+)
+def test_roots_spelled_otherwise_are_malformed(old, new):
+    text = bundle.render_roots(ROOTS).decode()
+    assert old in text
+
+    with pytest.raises(Malformed):
+        bundle.parse_roots(text.replace(old, new).encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\n",
+        b"daypass-current-v1",
+        b"daypass-current-v1\nversion 1\nexpires 2\nroots " + b"AB" * 32 + b"\n",
+        b"daypass-current-v1\nversion 1\nexpires 2\nroots " + b"ab" * 31 + b"\n",
+        bundle.render_current(CURRENT) + b"more 1\n",
+        bundle.render_current(CURRENT)[:-1],
+        bundle.render_current(CURRENT).replace(b"v1", b"v\xc3\xa9"),
+    ],
+)
+def test_current_spelled_otherwise_is_malformed(text):
+    with pytest.raises(Malformed):
+        bundle.parse_current(text)
+
+
+def test_a_certificate_cannot_be_listed_as_a_key(user_certificate_line):
+    forged = dataclasses.replace(
+        ROOTS, user_ca=(TrustedKey(KeyState.ACTIVE, user_certificate_line),)
+    )
+
+    with pytest.raises(Malformed):
+        bundle.parse_roots(bundle.render_roots(forged))
+
+
+@pytest.fixture
+def user_certificate_line():
+    return render_line(ThrowawayCA().certify(certificate()), "").strip()
+
+
+def test_a_document_splits_where_its_signature_begins():
+    text = bundle.render_current(CURRENT)
+    armour = SigningKey.generate().sign_message(bundle.CURRENT_NAMESPACE, text)
+
+    assert bundle.split_signed(bundle.join_signed(text, armour)) == (text, armour)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"<html>",
+        b"-----BEGIN SSH SIGNATURE-----\n",
+        b"text\n-----BEGIN SSH SIGNATURE-----\n\xff",
+    ],
+)
+def test_a_document_without_text_and_signature_is_malformed(document):
+    with pytest.raises(Malformed):
+        bundle.split_signed(document)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_bytes_are_a_value_or_a_clean_refusal(data):
+    for parse in (bundle.parse_roots, bundle.parse_current, bundle.split_signed):
+        try:
+            parse(data)
+        except CAError:
+            continue
