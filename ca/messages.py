@@ -1,0 +1,117 @@
+"""What crosses HTTP, with the same words in Python, JSON and the documentation.
+
+msgspec decodes and validates; nothing here is parsed by hand. Unknown fields are
+errors: a field that is quietly ignored is a wish that is quietly refused.
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ca.errors import BadRequest
+
+Serial = Annotated[str, Meta(pattern=r"^[0-9]{1,20}$")]
+"""A 64-bit number in decimal: JSON numbers lose digits beyond 2^53."""
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What all messages have in common."""
+
+
+class SignRequest(Message, frozen=True):
+    """`POST /v1/user-certificates`: certify this key for whoever the token proves."""
+
+    public_key: Annotated[str, Meta(max_length=4096)]
+    """One line in OpenSSH's public key format."""
+    id_token: Annotated[str, Meta(max_length=16384)]
+    """A compact JWS from a configured issuer."""
+    salt: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
+    """32 bytes in unpadded base64url; needed where the client's binding is `nonce`."""
+    principals: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
+    """Asked for by name; empty for what the rules give unasked."""
+    validity_seconds: Annotated[int, Meta(gt=0)] | None = None
+    """At most this long; never more than the rules give."""
+    extensions: Annotated[tuple[str, ...], Meta(max_length=16)] | None = None
+    """Only these; null for all that the rules give."""
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+    """Why, for the record, where a rule requires it."""
+
+
+class LeftOut(Message, frozen=True):
+    """Something that was not granted, and why."""
+
+    what: str
+    """A principal, or the name of a rule."""
+    reason: str
+
+
+class SignResponse(Message, frozen=True):
+    """A certificate, and in words what it says."""
+
+    certificate: str
+    """One line, as in a `-cert.pub` file."""
+    serial: Serial
+    key_id: str
+    principals: tuple[str, ...]
+    valid_after: int
+    """Unix seconds, inclusive."""
+    valid_before: int
+    """Unix seconds, exclusive."""
+    critical_options: dict[str, str]
+    extensions: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    """What the rules might have given but did not."""
+
+
+class DiscoveryClient(Message, frozen=True):
+    """One client id of an issuer, as `ca-login` needs to know it."""
+
+    id: str
+    binding: str
+    scopes: tuple[str, ...]
+
+
+class DiscoveryIssuer(Message, frozen=True):
+    """One issuer that sign-ins may come from."""
+
+    name: str
+    url: str
+    clients: tuple[DiscoveryClient, ...]
+
+
+class Discovery(Message, frozen=True):
+    """`GET /v1/discovery`: all that `ca-login` needs to begin."""
+
+    origin: str
+    """The CA's one public URL."""
+    issuers: tuple[DiscoveryIssuer, ...]
+    host_patterns: tuple[str, ...]
+    """`ssh_config` patterns of the hosts that trust this CA."""
+    server_time: int
+    """Unix seconds."""
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """An RFC 9457 problem document, sent as `application/problem+json`."""
+
+    title: str
+    status: int
+    code: str
+    """Stable, from `ca.errors`."""
+    detail: str
+    request_id: str
+    hint: str | None = None
+    type: str = "about:blank"
+
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(body: bytes, as_type: type[M]) -> M:
+    """Decode a JSON body; raise `BadRequest` saying which field is wrong and how."""
+    try:
+        return msgspec.json.decode(body, type=as_type)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        # msgspec names the field and the rule, never the value that was sent.
+        raise BadRequest(f"the request body is wrong: {error}") from error
