@@ -1,0 +1,112 @@
+"""`ca-admin init DIR`: a new CA that works as it stands.
+
+Everything is made in a folder beside `DIR` and renamed when it is whole, so that a
+failure leaves nothing half-made.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ca.admin import database, templates
+from ca.admin.templates import Answers
+from ca.authority import read_policy
+from ca.bundle import HostCAKey, KeyState, Roots, TrustedKey
+from ca.config import load_config
+from ca.errors import Misconfigured
+from ca.signing_key import SigningKey
+from ca.trust import sign_roots
+
+__all__ = ["Answers", "Made", "make"]
+
+_NEXT_STEPS = """\
+made {folder}
+
+next:
+  1. put the issuer and its client id into {folder}/daypass.toml
+  2. say who may have what in {folder}/policy.toml
+  3. move {folder}/root to a place that is offline: nothing here needs it
+  4. ca-signer serve --config {folder}/daypass.toml
+  5. each developer: ca-login setup {origin} --pin {pin}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What to tell the operator."""
+
+    root_fingerprint: str
+    next_steps: str
+
+
+def make(folder: Path, answers: Answers) -> Made:
+    """Make a CA in `folder`, which must not exist or be empty."""
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise Misconfigured(
+                f"{folder} is not empty, and a CA is never written over",
+                hint="name a folder that does not exist",
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise Misconfigured(f"cannot make {folder}: {error.strerror}") from error
+    try:
+        fingerprint = _fill(draft, answers)
+        draft.rename(folder)
+    except OSError as error:
+        raise Misconfigured(f"cannot make {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    steps = _NEXT_STEPS.format(folder=folder, origin=answers.origin, pin=fingerprint)
+    return Made(fingerprint, steps)
+
+
+def _fill(folder: Path, answers: Answers) -> str:
+    user_ca, host_ca, online = _write_keys(
+        folder / "keys", ("user_ca", "host_ca", "online")
+    )
+    (root,) = _write_keys(folder / "root", ("root",))
+    roots = Roots(
+        version=int(datetime.now(UTC).timestamp() * 1000),
+        root_key=root.line,
+        log_origin=f"{urlsplit(answers.origin).netloc}/log/1",
+        serial_base=0,
+        user_ca=(TrustedKey(KeyState.ACTIVE, user_ca.line),),
+        host_ca=(HostCAKey(KeyState.ACTIVE, host_ca.line, ()),),
+        online=(TrustedKey(KeyState.ACTIVE, online.line),),
+    )
+    _write(folder / "roots", sign_roots(roots, root))
+    _write(folder / "daypass.toml", templates.configuration(answers).encode())
+    _write(folder / "policy.toml", templates.policy(answers).encode())
+    _write(folder / "daypass.db", b"")
+    config = load_config(folder / "daypass.toml")
+    read_policy(config)
+    database.migrate(config.database_url)
+    return root.fingerprint
+
+
+def _write_keys(folder: Path, names: tuple[str, ...]) -> list[SigningKey]:
+    """Make keys in a folder of their own, under one random passphrase beside them."""
+    folder.mkdir(mode=0o700)
+    passphrase = secrets.token_urlsafe(32).encode()
+    _write(folder / "passphrase", passphrase + b"\n")
+    keys = [SigningKey.generate() for _ in names]
+    for name, key in zip(names, keys, strict=True):
+        _write(folder / name, key.encrypt(passphrase))
+        _write(folder / f"{name}.pub", f"{key.line} daypass {name}\n".encode())
+    return keys
+
+
+def _write(file: Path, content: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(descriptor, 0o600)
+        stream.write(content)
+        stream.flush()
+        os.fsync(descriptor)

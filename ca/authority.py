@@ -1,0 +1,94 @@
+"""Everything that a signer works with, opened once from a `Config`."""
+
+import logging
+from dataclasses import dataclass
+
+from ca.config import Config
+from ca.errors import CAError, Misconfigured
+from ca.ledger import Ledger
+from ca.oidc import Verifier
+from ca.policy import Policy, load_policy
+from ca.signing_key import SigningKey
+from ca.store import Store
+from ca.trust import Trust, load_roots, require_active
+
+_log = logging.getLogger(__name__)
+
+
+def read_policy(config: Config) -> Policy:
+    """Read the policy file and run its tests; raise `Misconfigured`."""
+    file = config.policy_file
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"cannot read {file}: {error.strerror}") from error
+    try:
+        issuers = frozenset(issuer.name for issuer in config.issuers)
+        return load_policy(text, issuers=issuers)
+    except Misconfigured as error:
+        raise Misconfigured(f"{file}: {error.detail}", hint=error.hint) from error
+
+
+@dataclass(slots=True)
+class Authority:
+    """The opened parts. Only `policy` ever changes, and then as a whole."""
+
+    config: Config
+    policy: Policy
+    """A request reads it once, so that one policy explains the whole of it."""
+    verifier: Verifier
+    store: Store
+    ledger: Ledger
+    user_ca_key: SigningKey
+    trust: Trust
+    policy_problem: str | None = None
+    """Why `policy` is not what the file now says."""
+
+    def reload_policy(self) -> None:
+        """Take the policy file as it is now; keep the old policy if it is wrong."""
+        try:
+            self.policy = read_policy(self.config)
+            self.policy_problem = None
+            _log.info("policy reloaded", extra={"policy_sha256": self.policy.sha256})
+        except CAError as error:
+            self.policy_problem = "the policy file is wrong, the one before it holds"
+            _log.error("policy not reloaded: %s", error.detail)
+
+    def problems(self) -> list[str]:
+        """Say what keeps this signer from serving, for an operator."""
+        found = [*self.verifier.problems()]
+        if self.policy_problem is not None:
+            found.append(self.policy_problem)
+        try:
+            self.store.check_schema()
+        except CAError as error:
+            found.append(error.detail)
+        return found
+
+
+def open_authority(config: Config, *, before: Authority | None = None) -> Authority:
+    """Open everything `config` names; raise `Misconfigured` or `Unavailable`.
+
+    All but the policy where there was an authority `before`: its policy holds on, so
+    that a file that is wrong by now keeps nobody from opening.
+    """
+    store = Store.open(config.database_url)
+    user_ca_key = SigningKey.open(
+        config.user_ca_key.file, config.user_ca_key.passphrase_file
+    )
+    online_key = SigningKey.open(
+        config.online_key.file, config.online_key.passphrase_file
+    )
+    signed_roots = load_roots(config.roots_file)
+    require_active(user_ca_key, signed_roots.roots.user_ca)
+    require_active(online_key, signed_roots.roots.online)
+    return Authority(
+        config=config,
+        policy=read_policy(config) if before is None else before.policy,
+        policy_problem=None if before is None else before.policy_problem,
+        verifier=Verifier(config.issuers, origin=config.origin),
+        store=store,
+        ledger=Ledger(store),
+        user_ca_key=user_ca_key,
+        trust=Trust(store, signed_roots=signed_roots, online_key=online_key),
+    )

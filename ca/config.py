@@ -1,0 +1,216 @@
+"""`daypass.toml`: read once into frozen, validated values, or what is wrong with it.
+
+Unknown keys are errors, paths are relative to the file, secrets are never in it: only
+where to find them. A default here is the strictest value, and `ca-admin init` writes
+every setting out. Each says what someone who controls it could do.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ca.errors import Misconfigured
+from ca.identity import Binding
+from ca.issuers import ClientSettings, IssuerSettings, refuse_insecure_url
+
+Text = Annotated[str, Meta(min_length=1, max_length=1024)]
+Network = IPv4Network | IPv6Network
+
+
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class KeyTable(_Table, frozen=True):
+    """Where one of our private keys is."""
+
+    file: Text
+    """An encrypted OpenSSH key file. Who holds it and its passphrase is the CA."""
+    passphrase_file: Text
+    """Holds the passphrase, on one line. As precious as the key."""
+
+
+class ServerTable(_Table, frozen=True):
+    """How the signer listens."""
+
+    listen: Text
+    """`address:port`. Put TLS in front of anything but loopback."""
+    processes: Annotated[int, Meta(ge=1, le=64)] = 2
+    """Worker processes. They share nothing but the database."""
+    threads: Annotated[int, Meta(ge=1, le=256)] = 16
+    """Requests that one process works on at once."""
+    trusted_proxies: tuple[Text, ...] = ()
+    """Networks whose `X-Forwarded-For` is believed. Who controls an address in them
+    chooses the address that `require.source` in policy is checked against."""
+
+
+class DatabaseTable(_Table, frozen=True):
+    """Where the ledger and all other state is."""
+
+    url: Text
+    """An SQLAlchemy URL; `sqlite:///FILE` for the embedded default. Who can write
+    there can lose records and let a token be spent twice, but gets nothing signed that
+    policy does not grant."""
+
+
+class SubjectKeyTable(_Table, frozen=True):
+    """Which keys may be certified."""
+
+    least_rsa_bits: Annotated[int, Meta(ge=2048, le=16384)] = 3072
+
+
+class ClientTable(_Table, frozen=True):
+    """One client id that an issuer knows us by."""
+
+    id: Text
+    """The `aud` of its ID tokens. With another's id, another's tokens buy access."""
+    binding: Binding
+    """What ties a token to one key: `nonce`, `audience`, or `none` in so many words."""
+    max_uses: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """How many certificates one token may buy; above 1 only with `none`."""
+    scopes: tuple[Text, ...] = ("openid", "email", "profile")
+    """What `ca-login` asks the issuer for."""
+
+
+class IssuerTable(_Table, frozen=True):
+    """An identity provider. Whoever controls it can be anyone that policy lets in."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    """Ours for it, used in policy and at the front of each key ID."""
+    url: Text
+    """Its `iss`, exactly as its tokens spell it; https, or http on loopback."""
+    client: Annotated[tuple[ClientTable, ...], Meta(min_length=1)]
+    algorithms: Annotated[tuple[Text, ...], Meta(min_length=1)] = ("RS256",)
+    """What it may sign ID tokens with (OpenID Connect's default is RS256)."""
+
+
+class ConfigFile(_Table, frozen=True):
+    """The shape of `daypass.toml`."""
+
+    origin: Text
+    """The CA's one public URL. Certificates of CI are bound to it."""
+    policy_file: Text
+    """Who may have what. Who can write it can be anyone, everywhere."""
+    roots_file: Text
+    """The roots, signed by the root key. Not trusted: readers check the signature."""
+    server: ServerTable
+    database: DatabaseTable
+    user_ca_key: KeyTable
+    online_key: KeyTable
+    issuer: Annotated[tuple[IssuerTable, ...], Meta(min_length=1)]
+    host_patterns: tuple[Text, ...] = ()
+    """`ssh_config` patterns of the hosts that trust this CA, for `ca-login`."""
+    subject_keys: SubjectKeyTable = SubjectKeyTable()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLocation:
+    """Where one of our private keys is, as absolute paths."""
+
+    file: Path
+    passphrase_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the signer works by: validated, paths absolute."""
+
+    file: Path
+    origin: str
+    policy_file: Path
+    roots_file: Path
+    server: ServerTable
+    trusted_proxies: tuple[Network, ...]
+    database_url: str
+    user_ca_key: KeyLocation
+    online_key: KeyLocation
+    issuers: tuple[IssuerSettings, ...]
+    host_patterns: tuple[str, ...]
+    least_rsa_bits: int
+
+
+def load_config(file: Path) -> Config:
+    """Read and validate a configuration; raise `Misconfigured` naming file and key."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        shape = msgspec.convert(table, ConfigFile)
+        return _validate(shape, file.absolute())
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot read {file}: {error.strerror}",
+            hint="make a configuration with: ca-admin init DIR",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise Misconfigured(f"{file}: {error}") from error
+    except Misconfigured as error:
+        raise Misconfigured(f"{file}: {error.detail}", hint=error.hint) from error
+
+
+def _validate(shape: ConfigFile, file: Path) -> Config:
+    # Audiences and signed requests are bound to it: it must have one spelling.
+    refuse_insecure_url(shape.origin, what="origin", bare=True)
+    return Config(
+        file=file,
+        origin=shape.origin,
+        policy_file=file.parent / shape.policy_file,
+        roots_file=file.parent / shape.roots_file,
+        server=shape.server,
+        trusted_proxies=tuple(map(_network, shape.server.trusted_proxies)),
+        database_url=_database_url(shape.database.url, file.parent),
+        user_ca_key=_key_location(shape.user_ca_key, file.parent),
+        online_key=_key_location(shape.online_key, file.parent),
+        issuers=_issuers(shape.issuer),
+        host_patterns=shape.host_patterns,
+        least_rsa_bits=shape.subject_keys.least_rsa_bits,
+    )
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise Misconfigured(f"server.trusted_proxies: {error}") from error
+
+
+def _key_location(table: KeyTable, folder: Path) -> KeyLocation:
+    return KeyLocation(folder / table.file, folder / table.passphrase_file)
+
+
+def _database_url(url: str, folder: Path) -> str:
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or len(url) == len(prefix):
+        raise Misconfigured(
+            "database.url: not a database we know",
+            hint="write sqlite:///FILE, with FILE relative to the configuration",
+        )
+    return f"{prefix}{folder / url.removeprefix(prefix)}"
+
+
+def _issuers(tables: tuple[IssuerTable, ...]) -> tuple[IssuerSettings, ...]:
+    for what in ("name", "url"):
+        values = [getattr(table, what) for table in tables]
+        if len(set(values)) != len(values):
+            raise Misconfigured(f"issuer: two have the same {what}")
+    return tuple(_issuer(table) for table in tables)
+
+
+def _issuer(table: IssuerTable) -> IssuerSettings:
+    return IssuerSettings(
+        name=table.name,
+        url=table.url,
+        clients=tuple(
+            ClientSettings(
+                id=client.id,
+                binding=client.binding,
+                max_uses=client.max_uses,
+                scopes=client.scopes,
+            )
+            for client in table.client
+        ),
+        algorithms=table.algorithms,
+    )

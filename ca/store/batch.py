@@ -1,0 +1,108 @@
+"""Which drafts of one batch get a place in the ledger, and which are refused.
+
+No database here: `Store.append` reads what was there, and writes what this decides, in
+one transaction under the lock of the ledger's head.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ca.errors import CAError, TokenSpent
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the ledger, as it stands on disk."""
+
+    index: int
+    time: int
+    kind: str
+    serial: int
+    leaf: bytes
+    record: bytes
+    to_be_signed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """One use of an ID token, to be spent together with the entry it buys."""
+
+    token_sha256: bytes
+    request_sha256: bytes
+    """What the token was spent on: the same request again gets the same entry."""
+    expires: int
+    max_uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry that waits for its place."""
+
+    build: Callable[[int, int], Entry]
+    """Makes the entry from its index and serial; pure, called under the head's lock."""
+    spends: TokenUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """One use of a token, as it stands on disk."""
+
+    token_sha256: bytes
+    use: int
+    """Which of the token's uses this is, from 1."""
+    request_sha256: bytes
+    entry_index: int
+    expires: int
+
+
+class Batch:
+    """The drafts of one transaction, placed one after the other."""
+
+    def __init__(self, *, size: int, serial_base: int, spent: list[Spent]) -> None:
+        self._next = size
+        self._serial_base = serial_base
+        self._uses: dict[bytes, list[Spent]] = {}
+        for use in spent:
+            self._uses.setdefault(use.token_sha256, []).append(use)
+        self.entries: list[Entry] = []
+        """The new entries, in order."""
+        self.spent: list[Spent] = []
+        """The new uses of tokens."""
+
+    def place(self, draft: Draft) -> Entry | int | CAError:
+        """Return the new entry, the index of the one already bought, or a refusal."""
+        if draft.spends is not None:
+            settled = self._settled(draft.spends)
+            if settled is not None:
+                return settled
+        # Design invariant 2: unique, increasing, and checkable from the index.
+        entry = draft.build(self._next, self._serial_base + self._next + 1)
+        self._next += 1
+        self.entries.append(entry)
+        if draft.spends is not None:
+            self._spend(draft.spends, entry.index)
+        return entry
+
+    def _settled(self, spends: TokenUse) -> int | CAError | None:
+        earlier = self._uses.get(spends.token_sha256, [])
+        for use in earlier:
+            if use.request_sha256 == spends.request_sha256:
+                return use.entry_index
+        if len(earlier) >= spends.max_uses:
+            return TokenSpent(
+                "this ID token has already bought a certificate for another request",
+                hint="sign in again",
+            )
+        return None
+
+    def _spend(self, spends: TokenUse, entry_index: int) -> None:
+        earlier = self._uses.setdefault(spends.token_sha256, [])
+        use = Spent(
+            token_sha256=spends.token_sha256,
+            use=len(earlier) + 1,
+            request_sha256=spends.request_sha256,
+            entry_index=entry_index,
+            expires=spends.expires,
+        )
+        earlier.append(use)
+        self.spent.append(use)

@@ -1,0 +1,86 @@
+"""The tables. Times are integer Unix seconds; a serial is a decimal string.
+
+Changing one means a migration in `ca/store/migrations` and a new `SCHEMA`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    inspect,
+    select,
+)
+
+SCHEMA = "0001"
+"""The revision this code reads and writes; the store refuses any other."""
+
+metadata = MetaData()
+
+alembic_version = Table(
+    "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
+)
+"""Alembic's own; read here so that a signer need not import Alembic to check it."""
+
+ledger_head = Table(
+    "ledger_head",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("serial_base", BigInteger, nullable=False),
+)
+"""One row, id 1. Whoever writes to the ledger holds its lock first."""
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("serial", String(20), unique=True),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("record", LargeBinary),
+    Column("to_be_signed", LargeBinary),
+)
+"""The ledger. `record` and `to_be_signed` may be erased once they are not needed."""
+
+token_uses = Table(
+    "token_uses",
+    metadata,
+    Column("token_sha256", LargeBinary(32), primary_key=True),
+    Column("use", Integer, primary_key=True, autoincrement=False),
+    Column("request_sha256", LargeBinary(32), nullable=False),
+    Column("entry_index", BigInteger, ForeignKey("entries.index"), nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+"""Which token bought which entry. The token itself is stored nowhere."""
+
+trust_blobs = Table(
+    "trust_blobs",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+"""The immutable parts of the trust bundle."""
+
+trust_current = Table(
+    "trust_current",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("published", BigInteger, nullable=False),
+    Column("roots_sha256", String(64), nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+"""Each published *current*; the one of the highest version holds."""
+
+
+def schema_of(connection: Connection) -> str:
+    """Return the revision of a database, `none` for one that has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return "none"
+    return connection.scalar(select(alembic_version)) or "none"

@@ -1,0 +1,218 @@
+"""The store: what a method wrote is there, once, or the method raised."""
+
+import sqlite3
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from ca.admin import database
+from ca.errors import Misconfigured, StoreUnavailable, TokenSpent
+from ca.store import Draft, Entry, PublishedCurrent, Store, TokenUse, tables
+from ca.store.engine import open_engine
+
+
+@pytest.fixture
+def url(tmp_path):
+    url = f"sqlite:///{tmp_path}/daypass.db"
+    database.migrate(url, create=True)
+    return url
+
+
+@pytest.fixture
+def store(url):
+    store = Store.open(url)
+    yield store
+    store.close()
+
+
+def build(index, serial):
+    return Entry(
+        index=index,
+        time=1,
+        kind="user-certificate",
+        serial=serial,
+        leaf=b"leaf",
+        record=b"record",
+        to_be_signed=b"to be signed",
+    )
+
+
+def spends(token=b"t" * 32, request=b"r" * 32, *, expires=10, max_uses=1):
+    return TokenUse(token, request, expires, max_uses)
+
+
+def test_serials_follow_the_index_and_never_skip(store):
+    first = store.append([Draft(build), Draft(build)])
+    second = store.append([Draft(build)])
+
+    entries = [*first, *second]
+    assert [entry.index for entry in entries] == [0, 1, 2]
+    assert [entry.serial for entry in entries] == [1, 2, 3]
+    assert [store.entry_by_serial(entry.serial) for entry in entries] == entries
+
+
+def test_a_serial_base_moves_all_serials(store, url):
+    with open_engine(url).begin() as connection:
+        connection.execute(sa.update(tables.ledger_head).values(serial_base=1000))
+
+    (entry,) = store.append([Draft(build)])
+
+    assert (entry.index, entry.serial) == (0, 1001)
+
+
+def test_an_unknown_serial_has_no_entry(store):
+    assert store.entry_by_serial(1) is None
+
+
+def test_a_token_is_spent_once_and_its_refusal_leaves_no_gap(store):
+    outcomes = store.append(
+        [
+            Draft(build, spends()),
+            Draft(build, spends(request=b"other".ljust(32))),
+            Draft(build),
+        ]
+    )
+
+    assert outcomes[0].index == 0
+    assert isinstance(outcomes[1], TokenSpent)
+    assert outcomes[2].index == 1
+
+
+def test_the_same_request_again_gets_the_entry_it_bought(store):
+    (first,) = store.append([Draft(build, spends())])
+
+    (again,) = store.append([Draft(build, spends())])
+    (refused,) = store.append([Draft(build, spends(request=b"x" * 32))])
+
+    assert again == first
+    assert isinstance(refused, TokenSpent)
+
+
+def test_a_token_with_several_uses_buys_that_many(store):
+    outcomes = [
+        store.append([Draft(build, spends(request=bytes([n]) * 32, max_uses=2))])[0]
+        for n in range(3)
+    ]
+
+    assert [type(outcome) for outcome in outcomes] == [Entry, Entry, TokenSpent]
+
+
+def test_a_build_that_fails_leaves_nothing_behind(store):
+    def fail(_index, _serial):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.append([Draft(build, spends()), Draft(fail)])
+
+    (entry,) = store.append([Draft(build, spends(request=b"y" * 32))])
+    assert entry.index == 0
+
+
+def test_ended_tokens_are_forgotten_and_no_others(store):
+    store.append([Draft(build, spends(expires=9)), Draft(build, spends(b"u" * 32))])
+
+    assert store.forget_spent_tokens(before=10) == 1
+    (outcome,) = store.append([Draft(build, spends(b"u" * 32, b"z" * 32))])
+    assert isinstance(outcome, TokenSpent)
+
+
+def test_writers_of_two_stores_take_turns(url):
+    stores = [Store.open(url) for _ in range(2)]
+    entries = []
+
+    def write(store):
+        for _ in range(25):
+            entries.extend(store.append([Draft(build)]))
+
+    threads = [threading.Thread(target=write, args=[store]) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(entry.serial for entry in entries) == list(range(1, 51))
+
+
+def test_every_connection_syncs_fully_in_wal_mode(store):
+    with store._engine.connect() as connection:  # noqa: SLF001
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_a_database_that_refuses_is_unavailable_without_its_words(store, tmp_path):
+    with sqlite3.connect(tmp_path / "daypass.db") as connection:
+        connection.execute("DROP TABLE entries")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        store.append([Draft(build)])
+    assert "entries" not in caught.value.detail
+
+
+def test_a_missing_database_is_not_created(tmp_path):
+    with pytest.raises(Misconfigured, match="there is no database"):
+        Store.open(f"sqlite:///{tmp_path}/typo.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_another_schema_is_refused(url, tmp_path):
+    with sqlite3.connect(tmp_path / "daypass.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+
+    with pytest.raises(Misconfigured, match="has schema 0000"):
+        Store.open(url)
+
+
+def test_an_empty_database_is_refused(tmp_path):
+    (tmp_path / "empty.db").touch()
+
+    with pytest.raises(Misconfigured, match="has schema none"):
+        Store.open(f"sqlite:///{tmp_path}/empty.db")
+
+
+def test_upgrading_twice_changes_nothing(url):
+    assert database.migrate(url) == (tables.SCHEMA, tables.SCHEMA)
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(url):
+    with open_engine(url).connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_schema_is_the_newest_migration():
+    assert ScriptDirectory("ca/store/migrations").get_heads() == [tables.SCHEMA]
+
+
+CURRENT = PublishedCurrent(version=1, published=5, roots_sha256="00", document=b"d")
+
+
+def test_only_the_newest_current_is_kept(store):
+    assert store.newest_current() is None
+    store.publish(lambda _newest: CURRENT)
+    newer = PublishedCurrent(
+        version=2, published=6, roots_sha256="00", document=b"newer"
+    )
+
+    published = store.publish(lambda newest: newer if newest == CURRENT else newest)
+
+    assert published == newer
+    assert store.newest_current() == newer
+
+
+def test_publishing_the_same_is_no_change(store):
+    store.publish(lambda _newest: CURRENT)
+
+    assert store.publish(lambda newest: newest) == CURRENT
+
+
+def test_a_blob_is_kept_by_its_hash(store):
+    store.add_blob("aa", b"content")
+    store.add_blob("aa", b"content")
+
+    assert store.blob("aa") == b"content"
+    assert store.blob("bb") is None
