@@ -1,0 +1,1 @@
+"""The Flask front end: HTTP in, one call into `ca`, HTTP out."""

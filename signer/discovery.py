@@ -1,0 +1,42 @@
+"""`GET /v1/discovery`: what `ca-login` needs to begin."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Blueprint, Response
+
+from ca.authority import Authority
+from ca.messages import Discovery, DiscoveryClient, DiscoveryIssuer
+from signer.answers import json_answer
+
+
+def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
+    """Return the route of discovery."""
+    routes = Blueprint("discovery", __name__)
+    config = authority.config
+    issuers = tuple(
+        DiscoveryIssuer(
+            name=issuer.name,
+            url=issuer.url,
+            clients=tuple(
+                DiscoveryClient(
+                    id=client.id, binding=client.binding, scopes=client.scopes
+                )
+                for client in issuer.clients
+            ),
+        )
+        for issuer in config.issuers
+    )
+
+    @routes.get("/v1/discovery")
+    def discover() -> Response:
+        return json_answer(
+            Discovery(
+                origin=config.origin,
+                issuers=issuers,
+                host_patterns=config.host_patterns,
+                server_time=int(clock().timestamp()),
+            )
+        )
+
+    return routes

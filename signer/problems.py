@@ -1,0 +1,96 @@
+"""The only translation from errors to HTTP: RFC 9457 problem documents."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException
+
+from ca import errors
+from ca.messages import Problem
+
+_log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.CAError], HTTPStatus] = {
+    errors.BadRequest: HTTPStatus.BAD_REQUEST,
+    errors.UnacceptableKey: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Denied: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""By class; a subclass has its parent's status."""
+
+_HTTP_CODES: Mapping[HTTPStatus, str] = {
+    # Its name differs from one Python to the next; a code of ours must not.
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
+}
+
+
+def status_of(error: errors.CAError) -> HTTPStatus:
+    """Return the status of an error's nearest class in `STATUS`."""
+    for class_ in type(error).__mro__:
+        if class_ in STATUS:
+            return STATUS[class_]
+    raise LookupError(f"{type(error).__name__} has no HTTP status")
+
+
+def install(app: Flask) -> None:
+    """Answer every exception with a problem document."""
+    app.register_error_handler(errors.CAError, _answer_expected)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_fault)
+
+
+def _answer_expected(error: errors.CAError) -> Response:
+    status = status_of(error)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        # What caused it is the operator's business: `__cause__` goes to the log alone.
+        _log.error("unavailable: %s", error.detail, exc_info=error)
+    return _problem(status, code=error.code, detail=error.detail, hint=error.hint)
+
+
+def _answer_http(error: HTTPException) -> Response:
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    answer = _problem(
+        status,
+        code=_HTTP_CODES.get(status, status.name.lower()),
+        detail=error.description or status.description,
+    )
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
+    return answer
+
+
+def _answer_fault(error: Exception) -> Response:
+    # Whatever its words are, they may be sensitive: they go to the log alone.
+    _log.error("a fault of ours", exc_info=error)
+    return _problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        code="internal_error",
+        detail="a fault of ours; what may have been signed is on record",
+        hint="give the operator the request id",
+    )
+
+
+def _problem(
+    status: HTTPStatus, *, code: str, detail: str, hint: str | None = None
+) -> Response:
+    g.log["code"] = code
+    problem = Problem(
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        hint=hint,
+        request_id=g.request_id,
+    )
+    return Response(
+        msgspec.json.encode(problem),
+        status=status,
+        content_type="application/problem+json",
+        headers={"Cache-Control": "no-store"},
+    )

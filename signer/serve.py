@@ -1,0 +1,101 @@
+"""Run the application under gunicorn: several processes, each with threads.
+
+Each process opens its own `Authority` after the fork, so that database connections and
+locks are never shared. SIGHUP rereads the policy in every process and restarts none:
+a policy that is wrong must not take a signer down. The parent rereads it too, and a
+process that takes the place of one that died begins with the parent's.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+
+from ca.authority import Authority, open_authority
+from signer.app import create_app
+
+GRACE_SECONDS = 10
+"""How long requests under way may take to end when the signer is told to stop."""
+
+
+class _Log(Logger):
+    """Gunicorn's own words, which go where ours go: into one JSON log."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+class _PolicyArbiter(Arbiter):
+    """Gunicorn's parent process, with a SIGHUP that reloads policy, not code."""
+
+    def handle_hup(self) -> None:
+        self.app.reload_policy()
+        self.kill_workers(signal.SIGHUP)
+
+
+class Server(BaseApplication):
+    """The signer as a gunicorn application."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        """The parent's, whose database is closed; in a worker, the worker's own."""
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set what gunicorn needs; its own files and variables are not read."""
+        server = self._authority.config.server
+        settings: dict[str, Any] = {
+            "bind": [server.listen],
+            "workers": server.processes,
+            "worker_class": "gthread",
+            "threads": server.threads,
+            "graceful_timeout": GRACE_SECONDS,
+            "limit_request_line": 2048,
+            "limit_request_fields": 32,
+            "limit_request_field_size": 4096,
+            "forwarded_allow_ips": "",
+            "worker_tmp_dir": _memory_folder(),
+            "control_socket_disable": True,
+            "accesslog": None,
+            "logger_class": _Log,
+            "post_fork": _hold_hangups,
+            "post_worker_init": self._reload_on_hup,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Open the authority, in the worker."""
+        before = self._authority
+        self._authority = open_authority(before.config, before=before)
+        return create_app(self._authority)
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        _PolicyArbiter(self).run()
+
+    def reload_policy(self) -> None:
+        """Take the policy file as it is now, in this process."""
+        self._authority.reload_policy()
+
+    def _reload_on_hup(self, _worker: object) -> None:
+        signal.signal(signal.SIGHUP, lambda _signal, _frame: self.reload_policy())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def _hold_hangups(_arbiter: object, _worker: object) -> None:
+    # Until the worker has its handler SIGHUP would end it; held, it arrives then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def _memory_folder() -> str | None:
+    """Return a folder in memory for gunicorn's heartbeat files, where there is one."""
+    folder = Path("/dev/shm")  # noqa: S108 (gunicorn makes and unlinks its own files)
+    return str(folder) if os.access(folder, os.W_OK) else None

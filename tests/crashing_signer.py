@@ -1,0 +1,127 @@
+"""The real signer, which kills itself at a named point of a request.
+
+    python -m tests.crashing_signer CONFIG
+
+It dies when the file `crash` beside the configuration names the point that it has
+come to, and takes the file away first, so that it dies once. Its parent is gunicorn,
+which puts a new process in its place.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import sqlalchemy as sa
+from flask import Flask
+
+from ca.authority import Authority, open_authority
+from ca.config import Config, load_config
+from ca.signing_key import SigningKey
+from ca.store import Draft, Entry
+from signer.request_log import log_as_json
+from signer.serve import Server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+POINTS = (
+    "before the append",
+    "before the commit",
+    "after the commit",
+    "before signing",
+    "after signing",
+    "before the answer",
+)
+"""In the order in which a request comes to them."""
+
+DURABLE_FROM = POINTS.index("after the commit")
+"""From this point on the entry must be there when the process is gone."""
+
+
+class Fuse:
+    """Knows where to die."""
+
+    def __init__(self, config: Config) -> None:
+        self._file = config.file.with_name("crash")
+
+    def reach(self, point: str) -> None:
+        """Die here if this is the point."""
+        if self._file.exists() and self._file.read_text() == point:
+            self._file.unlink()
+            die()
+
+
+def die() -> NoReturn:
+    """End as if the power of this process had been cut: no cleaning up."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL did not kill")
+
+
+class CrashingServer(Server):
+    """The signer with its parts wrapped."""
+
+    def load(self) -> Flask:
+        """Open the real authority and wrap its parts."""
+        app = super().load()
+        authority = self._authority
+        fuse = Fuse(authority.config)
+        authority.user_ca_key = CrashingKey(authority.user_ca_key, fuse)
+        _wrap_store(authority, fuse)
+        app.wsgi_app = _before_the_answer(app.wsgi_app, fuse)  # type: ignore[assignment, method-assign] # Flask's own way to wrap
+        return app
+
+
+class CrashingKey(SigningKey):
+    """The real user CA key between two points."""
+
+    def __init__(self, key: SigningKey, fuse: Fuse) -> None:
+        self.blob = key.blob
+        self._key = key
+        self._fuse = fuse
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign, and perhaps die before or after."""
+        self._fuse.reach("before signing")
+        signature = self._key.sign(data)
+        self._fuse.reach("after signing")
+        return signature
+
+
+def _wrap_store(authority: Authority, fuse: Fuse) -> None:
+    store = authority.store
+    append = store.append
+
+    def crashing_append(drafts: list[Draft]) -> list[Entry | Any]:
+        fuse.reach("before the append")
+        outcomes = append(drafts)
+        fuse.reach("after the commit")
+        return outcomes
+
+    store.append = crashing_append  # type: ignore[method-assign, assignment] # a wrapper, as on the tin
+
+    def before_commit(_connection: sa.Connection) -> None:
+        fuse.reach("before the commit")
+
+    sa.event.listen(store._engine, "commit", before_commit)  # noqa: SLF001 (nothing else sees inside a transaction)
+
+
+def _before_the_answer(app: "WSGIApplication", fuse: Fuse) -> "WSGIApplication":
+    def answer(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        body = app(environ, start_response)
+        if environ["REQUEST_METHOD"] == "POST":
+            fuse.reach("before the answer")
+        return body
+
+    return answer
+
+
+if __name__ == "__main__":
+    opened = open_authority(load_config(Path(sys.argv[1])))
+    opened.store.close()
+    log_as_json()
+    CrashingServer(opened).run()
