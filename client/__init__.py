@@ -1,0 +1,1 @@
+"""`ca-login`: what runs on a laptop or in CI. Standard library and ca's floor only."""

@@ -1,0 +1,150 @@
+"""The CA, as seen from outside: everything there is to ask it over HTTP.
+
+The only module that `deploy` imports; what else it needs from here it finds under
+these names. A refusal arrives as the exception of `ca.errors` that the CA raised.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Self
+
+from ca import errors
+from ca.errors import CAError
+from client import trust
+from client.failure import (
+    BadAnswer,
+    Misuse,
+    Refused,
+    Unreachable,
+    Untrusted,
+    exit_code,
+)
+from client.https import DEADLINE, Answer, Site
+from client.messages import (
+    Client,
+    Discovery,
+    Issuer,
+    LeftOut,
+    SignRequest,
+    SignResponse,
+    read_discovery,
+    read_sign_response,
+    text,
+)
+from client.trust import Bundle, Known
+
+__all__ = [
+    "CA",
+    "BadAnswer",
+    "Bundle",
+    "Client",
+    "Discovery",
+    "Issuer",
+    "Known",
+    "LeftOut",
+    "Misuse",
+    "Refused",
+    "SignRequest",
+    "SignResponse",
+    "Unreachable",
+    "Untrusted",
+    "exit_code",
+    "parse_pin",
+]
+
+_PIN = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
+_OK = 200
+
+_BY_CODE: Mapping[str, type[CAError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, CAError) and kind is not CAError
+}
+
+
+def parse_pin(pin: str) -> str:
+    """Return the fingerprint of a root key as it was typed; raise `Misuse`."""
+    if _PIN.fullmatch(pin) is None:
+        raise Misuse(
+            "a pin is SHA256: and 43 characters",
+            hint="take it from the last line of `ca-admin init`",
+        )
+    return pin
+
+
+class CA:
+    """A CA at one URL; nothing here talks to any other."""
+
+    def __init__(self, url: str, *, deadline: float = DEADLINE) -> None:
+        if "?" in url:
+            raise Misuse("the URL of a CA has no query")
+        self._site = Site(url, deadline=deadline)
+
+    @property
+    def url(self) -> str:
+        """The URL it was given, without a slash at the end."""
+        return self._site.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._site.close()
+
+    def discovery(self) -> Discovery:
+        """Ask who may vouch for whom, and what time it is there."""
+        return read_discovery(self._get("/v1/discovery").document())
+
+    def sign(self, request: SignRequest) -> SignResponse:
+        """Ask for a certificate. What comes back is not yet checked."""
+        answer = self._site.post(
+            "/v1/user-certificates",
+            request.to_json(),
+            content_type="application/json",
+        )
+        return read_sign_response(_accepted(answer).document())
+
+    def bundle(self, pin: str, *, known: Known | None = None) -> Bundle:
+        """Fetch and verify the trust bundle under the pinned root key.
+
+        `known` is what to remember of an earlier one (`Bundle.known()`): the answer is
+        never older, and roots that have not changed are not fetched again.
+        """
+        current_document = self._get("/v1/trust/current").body
+        named = trust.named_roots(current_document)
+        if known is None or hashlib.sha256(known.roots_document).hexdigest() != named:
+            roots_document = self._roots(named)
+        else:
+            roots_document = known.roots_document
+        return trust.verify(current_document, roots_document, pin=pin, known=known)
+
+    def unverified_root_fingerprint(self) -> str:
+        """Return the fingerprint the CA claims for its root key, for a person to judge.
+
+        Nothing is proved by it: `bundle` with that pin is what proves something.
+        """
+        named = trust.named_roots(self._get("/v1/trust/current").body)
+        return trust.root_fingerprint(self._roots(named))
+
+    def _roots(self, sha256: str) -> bytes:
+        return self._get(f"/v1/trust/blob/{sha256}").body
+
+    def _get(self, path: str) -> Answer:
+        return _accepted(self._site.get(path))
+
+
+def _accepted(answer: Answer) -> Answer:
+    """Return an answer of success; raise what any other says."""
+    if answer.status == _OK:
+        return answer
+    raise _read_problem(answer.document(), site=answer.site)
+
+
+def _read_problem(problem: Mapping[str, object], *, site: str) -> CAError:
+    """Make the exception that an RFC 9457 problem document stands for."""
+    code, detail = text(problem, "code"), text(problem, "detail")
+    hint = problem.get("hint")
+    why = f"{site} says: {detail} ({code}, request {problem.get('request_id')})"
+    kind = _BY_CODE.get(code, Refused)
+    return kind(why, hint=hint if isinstance(hint, str) else None)

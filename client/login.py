@@ -1,0 +1,200 @@
+"""Bare `ca-login`: the life of a sign-in. Read this first.
+
+    key ──prove──▶ ID token ──ask──▶ certificate ──check──▶ installed ──▶ one line
+     ▲                                     ▲
+     └ new each time                       └ against roots proved by the pin
+
+Each step needs the result of the one before. Nothing that ssh reads changes before the
+certificate has passed every check; whatever fails before that leaves the key and the
+certificate of the morning as they were.
+"""
+
+import time
+from dataclasses import dataclass
+
+from ca.certificate import Certificate, refuse_principal
+from ca.errors import BadRequest
+from client import acceptance, profile, prove
+from client.api import CA, Bundle, SignRequest, SignResponse
+from client.arguments import Parser
+from client.description import describe
+from client.failure import DONE, Misuse
+from client.keys import KeyFiles
+from client.messages import Discovery
+from client.profile import Profile
+from client.terminal import Terminal
+from client.times import parse_length, render_length, render_moment
+
+HELP = """\
+ca-login: sign in once, then ssh for a workday
+
+  ca-login setup https://ca.example.com --pin SHA256:...   once, on a new machine
+  ca-login                                 sign in with the browser
+  ca-login --principal root --reason "disk full on db1"    more than usual, and why
+  ca-login --validity 1h                   less long than usual
+  ca-login --token-file FILE               sign in with an ID token (CI); - is stdin
+  ca-login status                          who am I, until when
+  ca-login logout                          remove key and certificate
+
+  --profile NAME    which CA, where there are several
+  --principal P     an account to log in as; again for more
+  --validity T      how long: 8h, 30m, 1h30m
+  --reason TEXT     for the record
+  --no-open         only print the URL, open no browser
+  --json            the result as JSON, on standard output
+  -v, --verbose     show each step, and what was not granted
+
+The key and its certificate are ~/.ssh/daypass/PROFILE and PROFILE-cert.pub.
+BROWSER names the browser, as elsewhere.
+
+exit codes: 0 done, 1 failed, 2 misuse, 3 no usable certificate, 4 sign-in needed or
+refused, 5 denied by policy, 6 approval pending, 7 CA unreachable, 8 clock wrong,
+9 drift found, 130 interrupted
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked on the command line."""
+
+    profile: str | None
+    principals: tuple[str, ...]
+    validity_seconds: int | None
+    reason: str | None
+    token_file: str | None
+    open_browser: bool
+
+
+def run(argv: list[str], terminal: Terminal) -> int:
+    """Sign in, and say until when that lasts."""
+    options = _parse(argv, terminal)
+    chosen = profile.load(options.profile)
+    terminal.again += chosen.words
+    keys = KeyFiles(chosen.name)
+    keys.discard_expired(time.time())
+    with CA(chosen.url) as ca:
+        certificate, response = _sign_in(ca, chosen, keys, options, terminal)
+    _say(chosen, keys, certificate, response, terminal)
+    return DONE
+
+
+def _sign_in(
+    ca: CA, chosen: Profile, keys: KeyFiles, options: Options, terminal: Terminal
+) -> tuple[Certificate, SignResponse]:
+    """Go from no key to an installed certificate."""
+    terminal.step(f"begin a sign-in at {ca.url}")
+    discovery = ca.discovery()
+    behind = discovery.server_time - int(time.time())
+    acceptance.refuse_wrong_clock(behind)
+
+    terminal.step("make a key")
+    with keys.attempt() as attempt:
+        public_key, key_blob = attempt.public_key()
+        proof = _prove(discovery, key_blob, options, terminal)
+
+        terminal.step(f"get a certificate from {ca.url}")
+        response = ca.sign(_request(public_key, proof, options))
+
+        terminal.step(f"check the certificate from {ca.url}")
+        bundle = _fetch_bundle(ca, chosen, terminal)
+        certificate = acceptance.accept(
+            response.certificate,
+            subject_key=key_blob,
+            principals=options.principals,
+            roots=bundle.roots,
+            now=time.time(),
+            behind=behind,
+        )
+
+        terminal.step("install the certificate")
+        attempt.add_certificate(response.certificate)
+        keys.install(attempt)
+    return certificate, response
+
+
+def _prove(
+    discovery: Discovery, key_blob: bytes, options: Options, terminal: Terminal
+) -> prove.Proof:
+    if options.token_file is not None:
+        terminal.step("read the token")
+        return prove.read_token(options.token_file)
+    return prove.sign_in(
+        discovery, key_blob, open_browser=options.open_browser, terminal=terminal
+    )
+
+
+def _request(public_key: str, proof: prove.Proof, options: Options) -> SignRequest:
+    return SignRequest(
+        public_key=public_key,
+        id_token=proof.id_token,
+        salt=proof.salt,
+        principals=options.principals,
+        validity_seconds=options.validity_seconds,
+        reason=options.reason,
+    )
+
+
+def _fetch_bundle(ca: CA, chosen: Profile, terminal: Terminal) -> Bundle:
+    """Return the verified bundle, and remember it when it is news."""
+    known = profile.recall(chosen)
+    bundle = ca.bundle(chosen.pin, known=known)
+    if bundle.known() != known:
+        profile.remember(chosen, bundle.known())
+    if bundle.current.expires <= time.time():
+        terminal.warn("the CA's trust bundle has run out; tell whoever runs the CA")
+    return bundle
+
+
+def _say(
+    chosen: Profile,
+    keys: KeyFiles,
+    certificate: Certificate,
+    response: SignResponse,
+    terminal: Terminal,
+) -> None:
+    now = time.time()
+    until = render_moment(certificate.valid_before, now=now)
+    left_out = response.left_out
+    more = f"; {len(left_out)} left out, see -v" if left_out else ""
+    terminal.say(
+        f"signed in as {certificate.key_id} for {', '.join(certificate.principals)}"
+        f" until {until} ({render_length(certificate.valid_before - now)})"
+        + ("" if terminal.verbose else more)
+    )
+    for item in left_out:
+        terminal.detail(f"left out: {item.what}: {item.reason}")
+    terminal.result(
+        {
+            "profile": chosen.name,
+            "key": str(keys.private),
+            "certificate": str(keys.certificate),
+            **describe(certificate),
+            "left_out": [{"what": i.what, "reason": i.reason} for i in left_out],
+        }
+    )
+
+
+def _parse(argv: list[str], terminal: Terminal) -> Options:
+    parser = Parser("ca-login", HELP)
+    parser.add_argument("--principal", action="append", default=[], type=_principal)
+    parser.add_argument("--validity", type=parse_length)
+    parser.add_argument("--reason")
+    parser.add_argument("--token-file")
+    parser.add_argument("--no-open", action="store_true")
+    values = parser.read(argv, terminal)
+    return Options(
+        profile=values.profile,
+        principals=tuple(values.principal),
+        validity_seconds=values.validity,
+        reason=values.reason,
+        token_file=values.token_file,
+        open_browser=not values.no_open,
+    )
+
+
+def _principal(name: str) -> str:
+    try:
+        refuse_principal(name)
+    except BadRequest as error:
+        raise Misuse(error.detail, hint=error.hint) from error
+    return name

@@ -1,0 +1,32 @@
+"""`ca-login logout`: remove the key and its certificate from this machine.
+
+The certificate itself stays good until it ends, for whoever has a copy of its key:
+revoking is the CA's to do.
+"""
+
+from client import profile
+from client.arguments import Parser
+from client.failure import DONE
+from client.keys import KeyFiles
+from client.terminal import Terminal
+
+HELP = """\
+ca-login logout: remove the key and its certificate from this machine
+
+  ca-login logout
+  ca-login logout --profile NAME
+
+  --profile NAME    which CA, where there are several
+  --json            the result as JSON, on standard output
+"""
+
+
+def run(argv: list[str], terminal: Terminal) -> int:
+    """Remove what a sign-in left, and say whether there was anything."""
+    options = Parser("ca-login logout", HELP).read(argv, terminal)
+    chosen = profile.load(options.profile)
+    terminal.step("log out")
+    removed = KeyFiles(chosen.name).remove()
+    terminal.say("logged out" if removed else "nobody was signed in")
+    terminal.result({"profile": chosen.name, "removed": removed})
+    return DONE

@@ -1,0 +1,140 @@
+"""A profile: one CA by its URL and its pinned root key, under a short name.
+
+`~/.config/daypass/NAME.json` is written by `setup` once and by nothing afterwards. What
+is remembered of the CA's trust bundle changes often and is no setting, so it lives in
+`~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can also
+change the pin.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client import files
+from client.failure import BadAnswer, Misuse, Unable
+from client.trust import Known, root_fingerprint
+
+DEFAULT = "default"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+"""No dot: key files are called NAME and NAME-cert.pub, and hidden ones .NAME.x."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One CA."""
+
+    name: str
+    url: str
+    pin: str
+    """The root key's fingerprint."""
+
+    @property
+    def words(self) -> str:
+        """What to add to a command so that it means this profile."""
+        return "" if self.name == DEFAULT else f" --profile {self.name}"
+
+
+def path_of(name: str) -> Path:
+    """Return where the profile of that name is, or would be; raise `Misuse`."""
+    if _NAME.fullmatch(name) is None:
+        raise Misuse(
+            f"{name!r} cannot name a profile",
+            hint="use letters, digits, - and _, and begin with a letter or digit",
+        )
+    return files.folder("XDG_CONFIG_HOME", ".config") / f"{name}.json"
+
+
+def load(name: str | None) -> Profile:
+    """Return the profile of that name, else `default`, else the only one there is."""
+    chosen = name if name is not None else _choose()
+    profile = find(chosen)
+    if profile is None:
+        raise Misuse(
+            f"there is no profile {chosen!r}",
+            hint=f"ca-login setup URL{Profile(chosen, '', '').words}",
+        )
+    return profile
+
+
+def find(name: str) -> Profile | None:
+    """Return the profile of that name, if there is one; raise `Unable`."""
+    path = path_of(name)
+    content = files.read(path)
+    if content is None:
+        return None
+    document = _document(content)
+    url, pin = document.get("url"), document.get("pin")
+    if not isinstance(url, str) or not isinstance(pin, str):
+        raise Unable(
+            f"{path} is not a profile", hint=f"rm {path}, then: ca-login setup URL"
+        )
+    return Profile(name, url, pin)
+
+
+def save(profile: Profile) -> Path:
+    """Write a profile to its file; return where that is."""
+    path = path_of(profile.name)
+    document = {"v": 1, "url": profile.url, "pin": profile.pin}
+    files.write(path, json.dumps(document, indent=2).encode() + b"\n")
+    return path
+
+
+def recall(profile: Profile) -> Known | None:
+    """Return what is remembered of the profile's CA.
+
+    Nothing, when it was another CA then, or when what is there makes no sense: it was
+    only ever a memory.
+    """
+    document = _document(files.read(_state_path(profile)) or b"")
+    roots, version = document.get("roots"), document.get("current_version")
+    same = (document.get("url"), document.get("pin")) == (profile.url, profile.pin)
+    if not same or not isinstance(roots, str) or not isinstance(version, int):
+        return None
+    try:
+        pinned = root_fingerprint(roots.encode()) == profile.pin
+    except BadAnswer:
+        return None
+    return Known(roots.encode(), version) if pinned else None
+
+
+def remember(profile: Profile, known: Known) -> None:
+    """Keep what was learned of the profile's CA for the next time."""
+    document = {
+        "v": 1,
+        "url": profile.url,
+        "pin": profile.pin,
+        "roots": known.roots_document.decode(),
+        "current_version": known.current_version,
+    }
+    files.write(_state_path(profile), json.dumps(document).encode())
+
+
+def _choose() -> str:
+    folder = path_of(DEFAULT).parent
+    with files.explained(f"look into {folder}"):
+        stems = {path.stem for path in folder.glob("*.json")}
+    names = sorted(stem for stem in stems if _NAME.fullmatch(stem))
+    if DEFAULT in names or not names:
+        return DEFAULT
+    if len(names) == 1:
+        return names[0]
+    raise Misuse(
+        f"there are several profiles: {', '.join(names)}",
+        hint=f"add --profile {names[0]}",
+    )
+
+
+def _state_path(profile: Profile) -> Path:
+    state = files.folder("XDG_STATE_HOME", ".local/state")
+    return state / path_of(profile.name).name
+
+
+def _document(content: bytes) -> Mapping[str, object]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,93 @@
+"""`ca-login setup`: first contact, the one moment when a person vouches for a CA.
+
+After it, everything the CA says about trust is proved by the pinned root key.
+"""
+
+from dataclasses import dataclass
+
+from client import profile
+from client.api import CA, parse_pin
+from client.arguments import Parser
+from client.failure import DONE, Misuse, Untrusted
+from client.profile import DEFAULT, Profile
+from client.terminal import Terminal, ask
+
+HELP = """\
+ca-login setup: get to know a CA, once on a new machine
+
+  ca-login setup https://ca.example.com --pin SHA256:...
+  ca-login setup https://ca.example.com            shows the fingerprint, and asks
+  ca-login setup https://ca.example.org --profile other
+
+  --pin SHA256:...  the root key's fingerprint, as `ca-admin init` printed it
+  --profile NAME    what to call this CA (default: default)
+  --json            the result as JSON, on standard output
+  -v, --verbose     show each step
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked on the command line."""
+
+    url: str
+    pin: str | None
+    name: str
+
+
+def run(argv: list[str], terminal: Terminal) -> int:
+    """Pin a CA's root key and write its profile."""
+    options = _parse(argv, terminal)
+    terminal.step(f"set up {options.url}")
+    with CA(options.url) as ca:
+        before = profile.find(options.name)
+        pin = options.pin or (before.pin if before else _ask_for_pin(ca))
+        chosen = Profile(options.name, ca.url, pin)
+        _refuse_other(before, chosen)
+        bundle = ca.bundle(pin, known=profile.recall(chosen))
+    profile.remember(chosen, bundle.known())
+    path = profile.path_of(chosen.name) if before else profile.save(chosen)
+    terminal.say(f"set up {chosen.url} in {path}; now: ca-login{chosen.words}")
+    terminal.result(
+        {"profile": chosen.name, "url": chosen.url, "pin": pin, "path": str(path)}
+    )
+    return DONE
+
+
+def _ask_for_pin(ca: CA) -> str:
+    """Show the fingerprint the CA claims, and return it when a person says so."""
+    pin = ca.unverified_root_fingerprint()
+    # The hint does not repeat the fingerprint: pasted from here it would prove nothing.
+    agreed = ask(
+        f"{ca.url} says that its root key is\n    {pin}\n"
+        "compare it with what whoever runs the CA gave you. Is it the same?",
+        otherwise=f"ca-login setup {ca.url} --pin SHA256:...",
+    )
+    if not agreed:
+        raise Untrusted(
+            "the fingerprint was not confirmed; nothing was written",
+            hint="ask whoever runs the CA for it",
+        )
+    return pin
+
+
+def _refuse_other(before: Profile | None, chosen: Profile) -> None:
+    """Never change whom a profile trusts by typing a command twice."""
+    if before is not None and before != chosen:
+        raise Misuse(
+            f"the profile {before.name!r} is for {before.url} with {before.pin}",
+            hint="add --profile NAME for another CA, or first:"
+            f" rm {profile.path_of(before.name)}",
+        )
+
+
+def _parse(argv: list[str], terminal: Terminal) -> Options:
+    parser = Parser("ca-login setup", HELP)
+    parser.add_argument("url", metavar="URL")
+    parser.add_argument("--pin", type=parse_pin)
+    values = parser.read(argv, terminal)
+    return Options(
+        url=values.url,
+        pin=values.pin,
+        name=DEFAULT if values.profile is None else values.profile,
+    )

@@ -1,0 +1,82 @@
+"""The one program we run: `ssh-keygen` makes keys and checks signatures.
+
+It is there wherever ssh is, takes 5 ms, and spares a laptop a cryptography library.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from client import files
+from client.failure import Unable, Untrusted
+
+_SECONDS = 20
+"""Far longer than it ever takes; a stuck file system ends here."""
+
+_SIGNER = "daypass"
+"""The name under which `allowed_signers` lists whoever may have signed."""
+
+
+def generate(path: Path, comment: str) -> None:
+    """Make a new Ed25519 key pair: `path` (0600, no passphrase) and `path`.pub."""
+    done = _run(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
+    if done.returncode:
+        raise Unable(f"ssh-keygen cannot make a key in {path.parent}: {_said(done)}")
+
+
+def verify(
+    message: bytes, *, armour: str, namespace: str, keys: Sequence[str], what: str
+) -> None:
+    """Raise `Untrusted` unless one of `keys` signed `message` under `namespace`.
+
+    `keys` are `<type> <base64>`; `what` names the document in the error.
+    """
+    with (
+        files.explained("keep a signature to check"),
+        tempfile.TemporaryDirectory(prefix="daypass-") as folder,
+    ):
+        signers, signature = Path(folder, "signers"), Path(folder, "signature")
+        signers.write_text(
+            "".join(f'{_SIGNER} namespaces="{namespace}" {key}\n' for key in keys)
+        )
+        signature.write_text(armour)
+        files_given = ("-f", str(signers), "-s", str(signature))
+        done = _run(
+            ["-Y", "verify", "-n", namespace, "-I", _SIGNER, *files_given], message
+        )
+    if done.returncode:
+        raise Untrusted(
+            f"the {what} of the CA is not signed by the key it should be",
+            hint="do not go on; ask whoever runs the CA",
+        )
+
+
+def verify_certificate(path: Path) -> None:
+    """Raise `Untrusted` unless the CA key that a certificate names did sign it.
+
+    OpenSSH verifies that signature whenever it reads a certificate (sshkey.c,
+    `cert_parse`), so to have it shown is to have it verified.
+    """
+    if _run(["-L", "-f", str(path)]).returncode:
+        raise Untrusted("the signature on the certificate does not verify")
+
+
+def _run(
+    arguments: list[str], message: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    command = ["ssh-keygen", *arguments]
+    try:
+        return subprocess.run(  # noqa: S603 no shell; paths and keys of our own
+            command, input=message, capture_output=True, check=False, timeout=_SECONDS
+        )
+    except FileNotFoundError as error:
+        raise Unable(
+            "ssh-keygen is not installed", hint="install OpenSSH's client programs"
+        ) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unable("ssh-keygen cannot be run, or does not end") from error
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    return done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"

@@ -1,0 +1,1 @@
+"""Puts trust on hosts, and proves it."""

@@ -1,0 +1,56 @@
+"""A person with a browser, at the provider of `tests.real_provider`.
+
+    python tests/browsing.py ada URL
+
+opens the URL, fills in the pages that come, and goes where it is sent at last. Standard
+library only, so that it can be what `BROWSER` names.
+"""
+
+import re
+import sys
+from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import HTTPCookieProcessor, HTTPHandler, OpenerDirector, urlopen
+
+_SECONDS = 20
+_FORM = re.compile(
+    r'<form [^>]*action="(?P<action>[^"]+)".*?name="prompt" value="(?P<prompt>\w+)"',
+    re.DOTALL,
+)
+
+
+class NoWayOn(Exception):
+    """The provider shows a page without a form on it; says which."""
+
+
+def sign_in(person: str, url: str) -> str:
+    """Sign in at a provider and consent; return where it sends the browser at last."""
+    # Nothing that follows redirects, or makes errors of answers: the way is ours.
+    browser = OpenerDirector()
+    browser.add_handler(HTTPHandler())
+    browser.add_handler(HTTPCookieProcessor())
+    site = urlsplit(url).netloc
+    form: bytes | None = None
+    while urlsplit(url).netloc == site:
+        with browser.open(url, form, _SECONDS) as answer:
+            page = answer.read().decode()
+            sent_to = answer.headers["Location"]
+        url, form = _next(person, url, page, sent_to)
+    return url
+
+
+def _next(
+    person: str, url: str, page: str, sent_to: str | None
+) -> tuple[str, bytes | None]:
+    if sent_to is not None:
+        return urljoin(url, sent_to), None
+    found = _FORM.search(page)
+    if found is None:
+        raise NoWayOn(page)
+    # The provider asks for a name, and believes any password; then for consent.
+    fields = {"prompt": found["prompt"], "login": person, "password": person}
+    return urljoin(url, found["action"]), urlencode(fields).encode()
+
+
+if __name__ == "__main__":
+    with urlopen(sign_in(*sys.argv[1:]), timeout=_SECONDS) as callback:  # noqa: S310
+        callback.read()
