@@ -1,0 +1,154 @@
+"""The figures of `make bench`, as ratios, so that machines can be compared.
+
+    floor                  what no CA can do without: one RS256 verification and one
+                           Ed25519 signature, by one thread, and nothing else
+    issue_inprocess        `issue_user_certificate`, 32 at once, each with a fresh token
+    issue_inprocess_c1     the same, one after the other: each pays for its own commit
+
+The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
+issue take turns in one process, so that what else the machine does hits both, and the
+median of the rounds' ratios is what counts. Tokens are made beforehand.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from ipaddress import ip_address
+from itertools import repeat
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from ca.authority import Authority
+from ca.issue import Caller, issue_user_certificate
+from ca.messages import SignRequest
+from tests.authority import ROOT, make_ca, opened, request_of, subject_key
+from tests.fakes import FakeIdP
+from tests.jose import rsa_key
+
+ROUNDS = 7
+AT_ONCE = 32
+REQUESTS = 1024
+REQUESTS_C1 = 128
+FLOOR_CERTIFICATES = 4000
+TO_BE_SIGNED_BYTES = 400
+"""About what a user certificate of ours has."""
+
+CALLER = Caller(ip_address("127.0.0.1"), "benchmark")
+
+
+def main() -> int:
+    """Measure, print a table, write `build/bench.json`."""
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build) as folder, FakeIdP() as idp:
+        config_file = make_ca(ROOT / folder / "ca", idp)
+        with opened(config_file) as authority:
+            figures = measure(authority, idp)
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        print(f"{name:{width}}  {value:10,.3f}")
+    (build / "bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+def measure(authority: Authority, idp: FakeIdP) -> dict[str, float]:
+    """Let floor and issue take turns; return the medians."""
+    floor = make_floor()
+    rates: dict[str, list[float]] = {"floor": [], "issue": [], "issue_c1": []}
+    for round_ in range(ROUNDS + 1):
+        requests = fresh_requests(idp, REQUESTS)
+        requests_c1 = fresh_requests(idp, REQUESTS_C1)
+        measured = {
+            "floor": per_second(floor, FLOOR_CERTIFICATES),
+            "issue": per_second(partial(issue, authority, requests), REQUESTS),
+            "issue_c1": per_second(
+                partial(issue, authority, requests_c1, at_once=1), REQUESTS_C1
+            ),
+        }
+        # The first round fetches keys, compiles statements and fills caches.
+        if round_:
+            for name, rate in measured.items():
+                rates[name].append(rate)
+    return {
+        "floor_certs_per_s": round(statistics.median(rates["floor"]), 1),
+        "issue_inprocess_certs_per_s": round(statistics.median(rates["issue"]), 1),
+        "issue_inprocess_ratio": median_ratio(rates["issue"], rates["floor"]),
+        "issue_inprocess_c1_certs_per_s": round(
+            statistics.median(rates["issue_c1"]), 1
+        ),
+        "issue_inprocess_c1_ratio": median_ratio(rates["issue_c1"], rates["floor"]),
+    }
+
+
+def make_floor() -> Callable[[], None]:
+    """Return what verifies and signs `FLOOR_CERTIFICATES` times."""
+    issuer_key, ca_key = rsa_key(), Ed25519PrivateKey.generate()
+    token, to_be_signed = b"t" * 700, b"c" * TO_BE_SIGNED_BYTES
+    public, padding, sha256 = issuer_key.public_key(), PKCS1v15(), SHA256()
+    signature = issuer_key.sign(token, padding, sha256)
+
+    def run() -> None:
+        for _ in repeat(None, FLOOR_CERTIFICATES):
+            public.verify(signature, token, padding, sha256)
+            ca_key.sign(to_be_signed)
+
+    return run
+
+
+def fresh_requests(idp: FakeIdP, count: int) -> list[SignRequest]:
+    """Return requests with a token each; keys are few, since nobody compares them."""
+    return [request_of(idp, key=subject_key(n % 16)) for n in range(count)]
+
+
+def issue(
+    authority: Authority, requests: Sequence[SignRequest], *, at_once: int = AT_ONCE
+) -> None:
+    """Issue a certificate for each request, by threads that each have their share."""
+    failures: list[BaseException] = []
+
+    def work(share: Sequence[SignRequest]) -> None:
+        try:
+            for request in share:
+                issue_user_certificate(
+                    authority, request, CALLER, now=datetime.now(UTC)
+                )
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [
+        threading.Thread(target=work, args=[requests[start::at_once]])
+        for start in range(at_once)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def per_second(run: Callable[[], None], count: int) -> float:
+    """Return how many of the `count` things that `run` does are done in a second."""
+    began = time.perf_counter()
+    run()
+    return count / (time.perf_counter() - began)
+
+
+def median_ratio(rates: Sequence[float], floors: Sequence[float]) -> float:
+    """Return the median of what each round made of its own floor."""
+    return round(
+        statistics.median(r / f for r, f in zip(rates, floors, strict=True)), 4
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
