@@ -57,11 +57,21 @@ class Identity:
         """`<issuer name>:<verified e-mail, else subject>`, as sshd logs it.
 
         A name that is not short printable ASCII is replaced by a hash of the
-        subject: refused names would lock people out, stripped ones would collide.
+        subject: refused names would lock people out, stripped ones would collide. So
+        is a subject with an `@`: it could be spelled like somebody's e-mail address,
+        which the issuer has not verified.
         """
         key_id = f"{self.issuer}:{self.email or self.subject}"
-        if len(key_id) <= LONGEST_KEY_ID and KEY_ID.fullmatch(key_id):
-            return key_id
+        if len(key_id) > LONGEST_KEY_ID or KEY_ID.fullmatch(key_id) is None:
+            return self._hashed_key_id
+        return self._hashed_key_id if self._poses_as_email else key_id
+
+    @property
+    def _poses_as_email(self) -> bool:
+        return self.email is None and "@" in self.subject
+
+    @property
+    def _hashed_key_id(self) -> str:
         return (
             f"{self.issuer}:sha256-{hashlib.sha256(self.subject.encode()).hexdigest()}"
         )
