@@ -88,10 +88,18 @@ def _holds(identity: Identity, key: str, wanted: Wanted) -> bool | None:
     if isinstance(wanted, bool):
         return said is wanted if isinstance(said, bool) else None
     if isinstance(said, str):
-        return said in wanted
+        return _is_one(said, wanted, key)
     if isinstance(said, (list, tuple)) and all(isinstance(one, str) for one in said):
         return not wanted.isdisjoint(said)
     return None
+
+
+def _is_one(said: str, wanted: frozenset[str], key: str) -> bool | None:
+    # `Ada@` and `ada@` are one mailbox nearly everywhere: too like for a deny to miss,
+    # not alike enough for a rule to match.
+    if key == "email" and said not in wanted and said.lower() in map(str.lower, wanted):
+        return None
+    return said in wanted
 
 
 _FORMS = {"email": EMAIL, "email_domain": re.compile(r"[a-z0-9.-]+", re.ASCII)}

@@ -45,6 +45,14 @@ NETWORKS = ["10.0.0.0/8", "192.0.2.0/24"]
 EXTENSION_SETS = [["permit-pty"], ["permit-pty", "permit-user-rc"], sorted(EXTENSIONS)]
 
 
+REQUIREMENTS = [
+    {"max_auth_age": "10m"},
+    {"source": NETWORKS, "reason": False},
+    {"source": NETWORKS[:1], "max_auth_age": "10m"},
+    {"reason": True},
+]
+
+
 class Drawn(NamedTuple):
     """A policy file and a request."""
 
@@ -82,14 +90,7 @@ def draw_rule(random: Random) -> Table:
     if "{email_local}" in table["principals"]:
         table["match"].setdefault("email_domain", "example.com")
     if random.random() < 1 / 4:
-        table["require"] = random.choice(
-            [
-                {"max_auth_age": "10m"},
-                {"source": NETWORKS, "reason": False},
-                {"source": NETWORKS[:1], "max_auth_age": "10m"},
-                {"reason": True},
-            ]
-        )
+        table["require"] = random.choice(REQUIREMENTS)
     return table | {
         "validity": random.choice(list(SECONDS)),
         "extensions": usually(random, EXTENSION_SETS[0], *EXTENSION_SETS, []),
