@@ -21,7 +21,7 @@ import msgspec
 from ca import certificate
 from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType
-from ca.errors import Conflict
+from ca.errors import Conflict, UnacceptableKey
 from ca.identity import SignIn
 from ca.ledger import EntryKind
 from ca.messages import LeftOut, SignRequest, SignResponse
@@ -59,6 +59,7 @@ def issue_user_certificate(
         request.id_token, key_blob=subject_key, salt=request.salt, now=now
     )
     grant = decide(policy, sign_in.identity, _wishes(request, caller), now=now)
+    _refuse_unfit_key(subject_key, grant)
     wanted = _certificate(subject_key, sign_in, grant, authority.user_ca_key, now=now)
     to_be_signed = certificate.render_to_be_signed(wanted)
     refuse_unlike(to_be_signed, wanted, grant, now=now)
@@ -91,6 +92,17 @@ def _seconds(seconds: int) -> timedelta:
     # does not hold every number that a request can.
     most = int(LONGEST_USER_VALIDITY.total_seconds())
     return timedelta(seconds=min(seconds, most))
+
+
+def _refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
+    # sshd heeds verify-required only in signatures of FIDO keys (OpenSSH
+    # auth2-pubkey.c); with any other key it would force nothing.
+    key_type, _ = certificate.split_key(subject_key)
+    if "verify-required" in grant.critical_options and not key_type.startswith("sk-"):
+        raise UnacceptableKey(
+            f"policy requires a FIDO key for this, and {key_type} is none",
+            hint="make one with: ssh-keygen -t ed25519-sk -O verify-required",
+        )
 
 
 def _certificate(

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import threading
 from base64 import b64encode
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -21,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from ca import certificate
+from ca import certificate, wire
 from ca.authority import open_authority, read_policy
 from ca.certificate import EXTENSIONS, CertificateType, parse_line
 from ca.config import load_config
@@ -57,6 +56,7 @@ from tests.authority import (
 from tests.certificates import certificate as ordinary
 from tests.certificates import ed25519_blob
 from tests.fakes import NOW, FakeIdP
+from tests.jose import ed25519_key
 
 HERE = Caller(ip_address("192.0.2.7"), "0123456789abcdef")
 
@@ -601,18 +601,41 @@ def test_a_grant_above_the_ceiling_in_code_is_a_fault():
 # --- Whatever is asked ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [{}, {"extensions": ()}, {"extensions": ("permit-pty",)}, {"validity_seconds": 1}],
-)
+@pytest.mark.parametrize("wish", [{}, {"extensions": ()}, {"validity_seconds": 1}])
 def test_no_wish_sheds_a_forced_critical_option(wish, authority, idp):
-    request = request_of(idp, principals=("backup",), **wish)
+    answer = issue(authority, request_of(idp, principals=("backup",), **wish))
 
-    with suppress(CAError):
-        answer = issue(authority, request)
-        assert answer.critical_options == {"force-command": "/usr/bin/backup"}
-        assert certificate_in(answer).critical_options == answer.critical_options
-        assert answer.extensions == ()
+    assert answer.critical_options == {"force-command": "/usr/bin/backup"}
+    assert certificate_in(answer).critical_options == answer.critical_options
+    assert answer.extensions == ()
+
+
+# A point on the curve, as a FIDO device's key would hold one.
+FIDO_KEY = (
+    "sk-ssh-ed25519@openssh.com "
+    + b64encode(
+        wire.text("sk-ssh-ed25519@openssh.com")
+        + wire.string(ed25519_key(1).public_key().public_bytes_raw())
+        + wire.text("ssh:")
+    ).decode()
+)
+
+
+def test_verify_required_is_given_to_fido_keys_alone(authority, idp):
+    policy = load_policy(
+        POLICY.replace(
+            'force-command = "/usr/bin/backup"', "verify-required = true"
+        ).encode(),
+        issuers=frozenset({"corp"}),
+    )
+    changed_authority = replace(authority, policy=policy)
+
+    with pytest.raises(UnacceptableKey, match="requires a FIDO key"):
+        issue(changed_authority, request_of(idp, principals=("backup",)))
+    answer = issue(
+        changed_authority, request_of(idp, key=FIDO_KEY, principals=("backup",))
+    )
+    assert answer.critical_options == {"verify-required": ""}
 
 
 # POLICY once more, in the form of a law: which rule gives each principal to whom.
