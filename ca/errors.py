@@ -5,6 +5,7 @@
     │   └── Malformed                bytes or text that do not parse
     ├── UnacceptableKey              a subject key that may not be certified
     ├── Unauthenticated              the caller has not proved who they are
+    │   ├── SignatureInvalid         an SSH signature does not hold
     │   ├── TokenMalformed           not one compact JWS with sane JSON in it
     │   ├── TokenTypeRefused         an access token, logout token, unknown `crit`
     │   ├── TokenIssuerUnknown       not an issuer of ours
@@ -67,6 +68,12 @@ class Unauthenticated(CAError):
     """The caller has not proved who they are."""
 
     code = "unauthenticated"
+
+
+class SignatureInvalid(Unauthenticated):
+    """An SSH signature does not verify, or is of a kind that counts for nothing."""
+
+    code = "signature_invalid"
 
 
 class TokenMalformed(Unauthenticated):

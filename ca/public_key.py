@@ -7,6 +7,7 @@ the private one is not its job (design section 3, below the invariants).
 """
 
 import math
+from collections.abc import Mapping
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -50,11 +51,12 @@ _SMALL_ORDER_Y = frozenset(
 d·y⁴ + 2·y² = 1, which is y(2P) = 0. Under such a key anyone can sign (Chalkias,
 Garillot, Nikolaenko, "Taming the many EdDSAs", 2020)."""
 
-_CURVES: dict[str, ec.EllipticCurve] = {
+CURVES: Mapping[str, ec.EllipticCurve] = {
     "nistp256": ec.SECP256R1(),
     "nistp384": ec.SECP384R1(),
     "nistp521": ec.SECP521R1(),
 }
+"""By the names that RFC 5656 section 10.1 gives them."""
 
 _HINT = "make a new one with: ssh-keygen -t ed25519"
 
@@ -189,13 +191,13 @@ def refuse_bad_ed25519(point: bytes) -> None:
 
 
 def _refuse_bad_ecdsa(key_type: str, curve_name: str, point: bytes) -> None:
-    if f"ecdsa-sha2-{curve_name}" not in key_type or curve_name not in _CURVES:
+    if f"ecdsa-sha2-{curve_name}" not in key_type or curve_name not in CURVES:
         raise _unacceptable("the ECDSA key names another curve than its type")
     # RFC 5656 section 3.1 allows compressed points, but OpenSSH reads none.
     if point[:1] != b"\x04":
         raise _unacceptable("the ECDSA key is not an uncompressed point")
     try:
-        ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve_name], point)
+        ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve_name], point)
     except ValueError as error:
         raise _unacceptable("the ECDSA key is not a point of its curve") from error
 
