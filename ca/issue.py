@@ -169,17 +169,10 @@ def _record(
     *,
     policy_sha256: str,
 ) -> dict[str, object]:
-    identity = sign_in.identity
     return {
         "v": 1,
-        "identity": {
-            "issuer": identity.issuer,
-            "subject": identity.subject,
-            "client": identity.client,
-            "binding": identity.binding,
-            "email": identity.email,
-            "groups": identity.groups,
-        },
+        "identity": sign_in.identity.to_record(),
+        "parent_serial": None,
         "grant": {
             "principals": grant.principals,
             "validity_seconds": int(grant.validity.total_seconds()),

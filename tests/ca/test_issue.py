@@ -199,7 +199,15 @@ def test_the_record_says_who_asked_for_what_from_where_and_by_which_policy(
             "binding": "nonce",
             "email": "grace@example.com",
             "groups": ["dev", "oncall"],
+            "auth_time": int(NOW.timestamp()),
+            "claims": {
+                "iss": idp.issuer,
+                "sub": "grace",
+                "aud": "ca-login",
+                "email_verified": True,
+            },
         },
+        "parent_serial": None,
         "grant": {
             "principals": ["root"],
             "validity_seconds": 600,
