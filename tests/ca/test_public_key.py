@@ -211,3 +211,20 @@ def test_an_ed25519_key_that_passes_comes_back_as_it_was(point):
         return
 
     assert blob == ed25519_blob(point)
+
+
+PRIME = 2**255 - 19
+D = -121665 * pow(121666, -1, PRIME) % PRIME
+
+
+@given(y=st.integers(2, 2**250))
+def test_the_points_that_pass_are_those_of_eulers_criterion(y):
+    square = (y * y - 1) * (D * y * y + 1) % PRIME
+    on_curve = pow(square, (PRIME - 1) // 2, PRIME) == 1
+    offered = line("ssh-ed25519", y.to_bytes(32, "little"))
+
+    if on_curve:
+        assert parse_public_key(offered)
+    else:
+        with pytest.raises(UnacceptableKey, match="not a point of the curve"):
+            parse_public_key(offered)
