@@ -38,6 +38,11 @@ def status_of(error: errors.CAError) -> HTTPStatus:
     raise LookupError(f"{type(error).__name__} has no HTTP status")
 
 
+def http_code(status: HTTPStatus) -> str:
+    """Return the code of a refusal by the HTTP layer itself."""
+    return _HTTP_CODES.get(status, status.name.lower())
+
+
 def install(app: Flask) -> None:
     """Answer every exception with a problem document."""
     app.register_error_handler(errors.CAError, _answer_expected)
@@ -57,7 +62,7 @@ def _answer_http(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     answer = _problem(
         status,
-        code=_HTTP_CODES.get(status, status.name.lower()),
+        code=http_code(status),
         detail=error.description or status.description,
     )
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
