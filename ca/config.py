@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from ca.errors import Misconfigured
 from ca.identity import Binding
-from ca.issuers import ClientSettings, IssuerSettings, refuse_insecure_url
+from ca.issuers import ClientSettings, Flow, IssuerSettings, refuse_insecure_url
 
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
 Network = IPv4Network | IPv6Network
@@ -69,12 +69,22 @@ class ClientTable(_Table, frozen=True):
 
     id: Text
     """The `aud` of its ID tokens. With another's id, another's tokens buy access."""
+    flow: Flow
+    """How `ca-login` gets a token of it: `browser`, `device` or `ci`."""
     binding: Binding
     """What ties a token to one key: `nonce`, `audience`, or `none` in so many words."""
     max_uses: Annotated[int, Meta(ge=1, le=1000)] = 1
-    """How many certificates one token may buy; above 1 only with `none`."""
+    """How many certificates one token may buy; above 1 only with `ci` and `none`."""
     scopes: tuple[Text, ...] = ("openid", "email", "profile")
     """What `ca-login` asks the issuer for."""
+    redirect_host: Text = "127.0.0.1"
+    """What the browser is sent back to, `127.0.0.1` or `localhost`."""
+    redirect_ports: tuple[int, ...] = ()
+    """The ports it may be sent back to; empty for any."""
+    public_secret: Annotated[str, Meta(max_length=255)] = ""
+    """For providers that want one though all laptops have it. Everybody is told it."""
+    parameters: dict[str, str] = msgspec.field(default_factory=dict)
+    """What else a sign-in begins with. Who controls it cannot replace what we say."""
 
 
 class IssuerTable(_Table, frozen=True):
@@ -206,9 +216,14 @@ def _issuer(table: IssuerTable) -> IssuerSettings:
         clients=tuple(
             ClientSettings(
                 id=client.id,
+                flow=client.flow,
                 binding=client.binding,
                 max_uses=client.max_uses,
                 scopes=client.scopes,
+                redirect_host=client.redirect_host,
+                redirect_ports=client.redirect_ports,
+                public_secret=client.public_secret or None,
+                parameters=client.parameters,
             )
             for client in table.client
         ),

@@ -68,8 +68,17 @@ class DiscoveryClient(Message, frozen=True):
     """One client id of an issuer, as `ca-login` needs to know it."""
 
     id: str
+    flow: str
+    """`browser`, `device` or `ci`."""
     binding: str
+    """`nonce`, `audience` or `none`."""
     scopes: tuple[str, ...]
+    redirect_host: str = "127.0.0.1"
+    redirect_ports: tuple[int, ...] = ()
+    """Empty for any."""
+    public_secret: str | None = None
+    parameters: dict[str, str] = {}
+    """What else a sign-in begins with."""
 
 
 class DiscoveryIssuer(Message, frozen=True):

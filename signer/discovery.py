@@ -6,6 +6,7 @@ from datetime import datetime
 from flask import Blueprint, Response
 
 from ca.authority import Authority
+from ca.issuers import ClientSettings
 from ca.messages import Discovery, DiscoveryClient, DiscoveryIssuer
 from signer.answers import json_answer
 
@@ -18,12 +19,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         DiscoveryIssuer(
             name=issuer.name,
             url=issuer.url,
-            clients=tuple(
-                DiscoveryClient(
-                    id=client.id, binding=client.binding, scopes=client.scopes
-                )
-                for client in issuer.clients
-            ),
+            clients=tuple(map(_client, issuer.clients)),
         )
         for issuer in config.issuers
     )
@@ -40,3 +36,16 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         )
 
     return routes
+
+
+def _client(client: ClientSettings) -> DiscoveryClient:
+    return DiscoveryClient(
+        id=client.id,
+        flow=client.flow,
+        binding=client.binding,
+        scopes=client.scopes,
+        redirect_host=client.redirect_host,
+        redirect_ports=client.redirect_ports,
+        public_secret=client.public_secret,
+        parameters=dict(client.parameters),
+    )

@@ -79,7 +79,7 @@ def write_whole(file: Path, text: str) -> None:
     draft.replace(file)
 
 
-UNBOUND = {'binding = "nonce"': 'binding = "none"'}
+UNBOUND = {'flow = "browser"': 'flow = "ci"', 'binding = "nonce"': 'binding = "none"'}
 """What makes the first to come with a token win."""
 
 

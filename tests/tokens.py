@@ -5,7 +5,7 @@ from typing import Any
 
 from ca.binding import audience_for, encode_base64url, nonce_for
 from ca.identity import Binding, SignIn
-from ca.issuers import ClientSettings, IssuerSettings
+from ca.issuers import ClientSettings, Flow, IssuerSettings
 from ca.oidc import Verifier
 from tests.fakes import CLIENT, NOW, FakeIdP
 from tests.jose import compact_jws
@@ -19,9 +19,9 @@ AUDIENCE = audience_for(ORIGIN, KEY)
 AT = int(NOW.timestamp())
 
 CLIENTS = (
-    ClientSettings(CLIENT, Binding.NONCE),
-    ClientSettings("robot", Binding.NONE, max_uses=3),
-    ClientSettings(ORIGIN, Binding.AUDIENCE),
+    ClientSettings(CLIENT, Flow.BROWSER, Binding.NONCE),
+    ClientSettings("robot", Flow.CI, Binding.NONE, max_uses=3),
+    ClientSettings(ORIGIN, Flow.CI, Binding.AUDIENCE),
 )
 
 

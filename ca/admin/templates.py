@@ -95,16 +95,29 @@ url = {issuer_url}
 algorithms = ["RS256"]
 
 [[issuer.client]]
-# The client id that the provider knows ca-login by; a public client with PKCE, whose
-# redirect is http://127.0.0.1/callback on any port.
+# The client id that the provider knows ca-login by. One for each way to sign in, for
+# only by its client can policy tell them apart: add a table for each other flow.
 id = {client_id}
-# What ties a token to one key: "nonce" (a browser's sign-in), "audience" (CI that lets
-# us choose it), or "none", where the first to come wins and no role is ever reached.
+# How ca-login comes by a token: with a "browser", with a code that is typed in at
+# another "device", or in "ci" from the platform that runs the job.
+flow = "browser"
+# What ties a token to one key: "nonce" (people's sign-ins), "audience" (CI that lets us
+# choose it), or "none", where the first to come wins and no role is ever reached.
 binding = "nonce"
-# How many certificates one token may buy; above 1 only with binding "none".
+# How many certificates one token may buy; above 1 only in CI, with binding "none".
 max_uses = 1
 # What ca-login asks the provider for.
 scopes = ["openid", "email", "profile"]
+# Where a browser is sent back to, http://127.0.0.1:PORT/callback: the host may also be
+# "localhost", and where the provider does not take any port, name some, as [8765].
+redirect_host = "127.0.0.1"
+redirect_ports = []
+# The client secret, for the providers that give one to programs on laptops all the
+# same. It is no secret: everybody who asks the signer is told it.
+public_secret = ""
+# What else to say to the provider when a sign-in begins, as {{ prompt = "login" }}. Only
+# claims of the token show whether the provider heeded it.
+parameters = {{}}
 """
 
 _POLICY = """\

@@ -26,7 +26,7 @@ from ca.errors import (
     Unauthenticated,
 )
 from ca.identity import Binding
-from ca.issuers import ClientSettings, IssuerSettings
+from ca.issuers import ClientSettings, Flow, IssuerSettings
 from ca.oidc import Verifier
 from tests.fakes import CLIENT, NOW, FakeIdP
 from tests.jose import ALGORITHMS, compact_jws, dump, ec_key, jwk, rsa_key
@@ -230,7 +230,7 @@ def test_issuers_with_the_same_key_ids_do_not_speak_for_each_other(desk, idp):
 
 def test_a_client_of_one_issuer_is_not_a_client_of_another(desk):
     with FakeIdP(now=NOW.timestamp) as other:
-        clients = (ClientSettings("partner-app", Binding.NONCE),)
+        clients = (ClientSettings("partner-app", Flow.BROWSER, Binding.NONCE),)
         second = IssuerSettings("partner", other.url, clients)
         verifier = Verifier([desk.issuer, second], origin=ORIGIN)
         token = other.token(nonce=NONCE)

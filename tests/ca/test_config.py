@@ -12,6 +12,8 @@ from ca import config
 from ca.admin import templates
 from ca.config import ConfigFile, load_config
 from ca.errors import CAError, Misconfigured
+from ca.identity import Binding
+from ca.issuers import Flow
 
 ANSWERS = templates.Answers(
     origin="https://ca.example.com",
@@ -69,6 +71,15 @@ def test_trusted_proxies_are_networks(load):
         ('"https://login.example.com"', '"http://login.example.com"', "https"),
         ("sqlite:///daypass.db", "sqlite://", r"database\.url"),
         ("sqlite:///daypass.db", "mysql://x/y", r"database\.url"),
+        ('flow = "browser"\n', "", "flow"),
+        ('flow = "browser"', 'flow = "implicit"', "flow"),
+        ('flow = "browser"', 'flow = "ci"', "needs binding = 'audience' or 'none'"),
+        ("redirect_ports = []", "redirect_ports = [22]", "from 1024"),
+        ("redirect_ports = []", 'redirect_ports = ["8765"]', "redirect_ports"),
+        ('redirect_host = "127.0.0.1"', 'redirect_host = "ca.test"', "redirect_host"),
+        ('public_secret = ""', 'public_secret = "a b"', "public_secret"),
+        ("parameters = {}", 'parameters = { state = "x" }', "state is for ca-login"),
+        ("parameters = {}", "parameters = { max_age = 0 }", "parameters"),
         ('binding = "nonce"', "", "binding"),
         ('binding = "nonce"', 'binding = "any"', "binding"),
         ('binding = "nonce"\n', 'binding = "nonce"\nmax_uses = 5\n', "max_uses"),
@@ -87,6 +98,48 @@ def test_a_mistake_is_named_with_the_file(load, tmp_path, old, new, says):
     with pytest.raises(Misconfigured, match=says) as caught:
         load(text)
     assert str(tmp_path / "daypass.toml") in caught.value.detail
+
+
+def test_several_issuers_each_have_several_clients(load):
+    loaded = load(
+        TEXT.replace('public_secret = ""', 'public_secret = "GOCSPX-x"').replace(
+            "parameters = {}", 'parameters = { prompt = "login", hd = "example.com" }'
+        )
+        + """
+[[issuer.client]]
+id = "daypass-device"
+flow = "device"
+binding = "none"
+parameters = { acr_values = "phr" }
+
+[[issuer]]
+name = "github"
+url = "https://token.actions.githubusercontent.com"
+
+[[issuer.client]]
+id = "https://ca.example.com"
+flow = "ci"
+binding = "audience"
+
+[[issuer.client]]
+id = "daypass-unbound"
+flow = "ci"
+binding = "none"
+max_uses = 3
+"""
+    )
+
+    people, github = loaded.issuers
+    browser, device = people.clients
+    assert (browser.flow, device.flow) == (Flow.BROWSER, Flow.DEVICE)
+    assert browser.public_secret == "GOCSPX-x"  # noqa: S105 of the kind that is none
+    assert browser.parameters == {"prompt": "login", "hd": "example.com"}
+    assert device.public_secret is None
+    assert device.parameters == {"acr_values": "phr"}
+    assert [(client.binding, client.max_uses) for client in github.clients] == [
+        (Binding.AUDIENCE, 1),
+        (Binding.NONE, 3),
+    ]
 
 
 def test_two_issuers_of_one_name_or_url_are_refused(load):

@@ -4,11 +4,21 @@ import pytest
 
 from ca.errors import Misconfigured
 from ca.identity import Binding
-from ca.issuers import ClientSettings, IssuerSettings, refuse_insecure_url
+from ca.issuers import (
+    RESERVED_PARAMETERS,
+    ClientSettings,
+    Flow,
+    IssuerSettings,
+    refuse_insecure_url,
+)
 
 
-def client(id_="ca-login", binding=Binding.NONCE, **others):
-    return ClientSettings(id=id_, binding=binding, **others)
+def client(id_="ca-login", flow=Flow.BROWSER, binding=Binding.NONCE, **others):
+    return ClientSettings(id=id_, flow=flow, binding=binding, **others)
+
+
+def job(binding=Binding.NONE, **others):
+    return client("ci", Flow.CI, binding, **others)
 
 
 def issuer(url="https://id.example.com", name="corp", clients=None, **others):
@@ -92,7 +102,7 @@ def test_an_issuer_without_clients_is_refused():
 
 def test_a_client_named_twice_is_refused():
     with pytest.raises(Misconfigured, match="twice"):
-        issuer(clients=(client(), client(binding=Binding.NONE)))
+        issuer(clients=(client(), client(flow=Flow.DEVICE)))
 
 
 @pytest.mark.parametrize("id_", ["", "a b", "a\n", "ä", "a" * 256])
@@ -102,24 +112,111 @@ def test_a_client_id_that_is_not_short_ascii_is_refused(id_):
 
 
 @pytest.mark.parametrize(
-    ("binding", "max_uses"),
+    ("flow", "binding", "max_uses"),
     [
-        (Binding.NONCE, 0),
-        (Binding.NONCE, 2),
-        (Binding.AUDIENCE, 2),
-        (Binding.NONE, 0),
-        (Binding.NONE, -1),
+        (Flow.BROWSER, Binding.NONCE, 0),
+        (Flow.BROWSER, Binding.NONCE, 2),
+        (Flow.DEVICE, Binding.NONE, 2),
+        (Flow.CI, Binding.AUDIENCE, 2),
+        (Flow.CI, Binding.NONE, 0),
+        (Flow.CI, Binding.NONE, -1),
     ],
 )
-def test_only_a_token_that_is_bound_to_nothing_has_several_uses(binding, max_uses):
+def test_only_a_job_s_token_that_is_bound_to_nothing_has_several_uses(
+    flow, binding, max_uses
+):
     with pytest.raises(Misconfigured, match="max_uses"):
-        client(binding=binding, max_uses=max_uses)
+        client(flow=flow, binding=binding, max_uses=max_uses)
 
 
-def test_a_token_bound_to_nothing_may_have_several_uses():
-    assert client(binding=Binding.NONE, max_uses=5).max_uses == 5
+def test_a_job_s_token_bound_to_nothing_may_have_several_uses():
+    assert job(max_uses=5).max_uses == 5
 
 
-def test_a_sign_in_without_the_openid_scope_would_give_no_id_token():
+@pytest.mark.parametrize(
+    ("flow", "bindings"),
+    [
+        (Flow.BROWSER, {Binding.NONCE}),
+        (Flow.DEVICE, {Binding.NONCE, Binding.NONE}),
+        (Flow.CI, {Binding.AUDIENCE, Binding.NONE}),
+    ],
+)
+def test_each_flow_has_the_bindings_that_its_tokens_can_carry(flow, bindings):
+    for binding in bindings:
+        assert client(flow=flow, binding=binding).binding is binding
+    for binding in set(Binding) - bindings:
+        with pytest.raises(Misconfigured, match=f"flow = '{flow}' needs binding"):
+            client(flow=flow, binding=binding)
+
+
+@pytest.mark.parametrize("flow", [Flow.BROWSER, Flow.DEVICE])
+def test_a_sign_in_without_the_openid_scope_would_give_no_id_token(flow):
     with pytest.raises(Misconfigured, match="openid"):
-        client(scopes=("email",))
+        client(flow=flow, scopes=("email",))
+
+
+@pytest.mark.parametrize("scope", ["", "a b", 'a"', "a\\", "ä", "a\n", "a" * 256])
+def test_a_scope_that_would_be_two_is_refused(scope):
+    with pytest.raises(Misconfigured, match="scope"):
+        client(scopes=("openid", scope))
+
+
+@pytest.mark.parametrize("host", ["", "example.com", "::1", "0.0.0.0", "127.0.0.2"])  # noqa: S104
+def test_a_browser_is_sent_back_to_this_machine_alone(host):
+    with pytest.raises(Misconfigured, match="redirect_host"):
+        client(redirect_host=host)
+
+
+@pytest.mark.parametrize("port", [-1, 0, 1023, 65536])
+def test_a_port_that_a_laptop_could_not_listen_on_is_refused(port):
+    assert client(redirect_ports=(1024, 65535)).redirect_ports == (1024, 65535)
+
+    with pytest.raises(Misconfigured, match="redirect_ports"):
+        client(redirect_ports=(8765, port))
+
+
+@pytest.mark.parametrize("secret", ["", "a b", "ä", "a\n", "a" * 256])
+def test_a_public_secret_is_short_ascii(secret):
+    with pytest.raises(Misconfigured, match="public_secret"):
+        client(public_secret=secret)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_PARAMETERS))
+def test_no_parameter_replaces_what_ca_login_says(name):
+    with pytest.raises(Misconfigured, match=f"{name} is for ca-login"):
+        client(parameters={"prompt": "login", name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("", "x"),
+        ("State", "x"),
+        ("state ", "x"),
+        ("a&b", "x"),
+        ("a\n", "x"),
+        ("a" * 65, "x"),
+        ("prompt", ""),
+        ("prompt", "a\nb"),
+        ("prompt", "a" * 513),
+    ],
+)
+def test_a_parameter_that_has_no_one_clear_reading_is_refused(name, value):
+    with pytest.raises(Misconfigured, match="parameters"):
+        client(parameters={name: value})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"public_secret": "x"}, {"parameters": {"prompt": "login"}}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_job_that_asks_nobody_has_nothing_to_say(settings):
+    with pytest.raises(Misconfigured, match="no sign-in"):
+        job(**settings)
+
+
+@pytest.mark.parametrize("flow", [Flow.CI, Flow.DEVICE])
+def test_only_a_browser_is_sent_back(flow):
+    with pytest.raises(Misconfigured, match="redirect_ports"):
+        client(flow=flow, binding=Binding.NONE, redirect_ports=(8765,))

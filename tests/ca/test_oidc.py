@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ca.errors import CAError, Misconfigured, TokenClaimInvalid
 from ca.identity import Binding
-from ca.issuers import ClientSettings, IssuerSettings
+from ca.issuers import ClientSettings, Flow, IssuerSettings
 from ca.oidc import Verifier
 from tests.fakes import CLIENT, NOW, FakeIdP
 from tests.jose import dump
@@ -183,7 +183,7 @@ def test_two_issuers_share_neither_name_nor_url(desk, same):
 
 
 def test_a_client_with_bound_audience_is_called_like_the_origin(desk):
-    clients = (ClientSettings("robot", Binding.AUDIENCE),)
+    clients = (ClientSettings("robot", Flow.CI, Binding.AUDIENCE),)
 
     with pytest.raises(Misconfigured, match="must have the origin"):
         Verifier([replace(desk.issuer, clients=clients)], origin=ORIGIN)

@@ -25,7 +25,7 @@ from ca.errors import (
     TokenKeyUnknown,
 )
 from ca.identity import Binding, SignIn
-from ca.issuers import ClientSettings, IssuerSettings
+from ca.issuers import ClientSettings, Flow, IssuerSettings
 from ca.oidc import Verifier
 from tests.authority import ROOT, Signer
 from tests.certificates import ed25519_blob
@@ -63,7 +63,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def verifier(provider: OIDCProvider, clock: Clock) -> Verifier:
-    client = ClientSettings(id=CLIENT, binding=Binding.NONCE)
+    client = ClientSettings(CLIENT, Flow.BROWSER, Binding.NONCE)
     issuer = IssuerSettings(name="corp", url=provider.issuer, clients=(client,))
     return Verifier([issuer], origin="https://ca.example.com", clock=clock)
 
