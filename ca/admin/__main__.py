@@ -1,13 +1,25 @@
 """`ca-admin`: find the command, run it, say what went wrong."""
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import traceback
+from collections.abc import Mapping
 
 from ca.admin import check, database, init
-from ca.errors import CAError, Misconfigured
+from ca.admin.command import (
+    DENIED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISUSE,
+    Command,
+    HelpAsked,
+    Misuse,
+    Options,
+    Output,
+    Parser,
+)
+from ca.errors import CAError, Denied
 
 HELP = """\
 usage: ca-admin COMMAND
@@ -24,82 +36,89 @@ examples:
       --email-domain example.com
   ca-admin check-config --config /etc/daypass/daypass.toml
 
-All but init read the configuration named by --config or $DAYPASS_CONFIG.
-Exit codes: 0 done, 1 failed, 2 misuse.
+All but init read the configuration named by --config or $DAYPASS_CONFIG. Results go to
+standard output, with --json as JSON; ca-admin COMMAND --help says more of each.
+
+exit codes: 0 done, 1 failed, 2 misuse, 5 denied by policy, 130 interrupted
 """
+
+COMMANDS: Mapping[str, Command] = {
+    "init": init,
+    "check-config": check,
+    "db": database,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments in (["--help"], ["-h"], []):
+    if not arguments:
         sys.stdout.write(HELP)
-        return 0 if arguments else 2
-    options = _parser().parse_args(arguments)
+        return MISUSE
+    # Before parsing, so that a complaint about the rest is in JSON as well.
+    output = Output(as_json="--json" in arguments)
     try:
-        _COMMANDS[options.command](options)
+        return _run(arguments, output)
     except CAError as error:
-        sys.stderr.write(f"ca-admin: error: {error.detail}\n")
-        if error.hint:
-            sys.stderr.write(f"ca-admin: hint: {error.hint}\n")
-        return 1
-    return 0
+        return output.fail(error, _exit_code(error))
+    except KeyboardInterrupt:
+        output.note("ca-admin: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it: end in silence.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 nobody at a prompt can use a traceback
+        return output.fail(_fault(error), FAILED)
 
 
-def _init(options: argparse.Namespace) -> None:
-    made = init.make(
-        Path(options.folder),
-        init.Answers(
-            origin=options.origin,
-            issuer_url=options.issuer,
-            client_id=options.client_id,
-            email_domain=options.email_domain,
-        ),
-    )
-    sys.stdout.write(f"root key {made.root_fingerprint}\n")
-    sys.stderr.write(made.next_steps)
+def _run(arguments: list[str], output: Output) -> int:
+    try:
+        options = parse(arguments)
+        status = COMMANDS[options.command].run(options, output)
+        # Here, and not when Python ends: a reader that has left is noticed in time.
+        sys.stdout.flush()
+    except HelpAsked as asked:
+        sys.stdout.write(str(asked))
+        return DONE
+    return status
 
 
-def _check(options: argparse.Namespace) -> None:
-    sys.stdout.write(check.describe(_config_file(options)))
+def parse(arguments: list[str]) -> Options:
+    """Understand a command line; raise `Misuse`, or `HelpAsked`."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest:
+        raise Misuse(
+            f"unknown arguments: {' '.join(rest)}",
+            hint=f"ca-admin {options.command} --help",
+        )
+    return options
 
 
-def _upgrade(options: argparse.Namespace) -> None:
-    before, after = database.upgrade(_config_file(options))
-    sys.stdout.write(f"database schema {before} -> {after}\n")
-
-
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
-    "init": _init,
-    "check-config": _check,
-    "db": _upgrade,
-}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ca-admin")
+def _parser() -> Parser:
+    parser = Parser(prog="ca-admin", allow_abbrev=False)
+    parser.help_text = HELP
     commands = parser.add_subparsers(dest="command", required=True)
-    new = commands.add_parser("init")
-    new.add_argument("folder", metavar="DIR")
-    new.add_argument("--origin", default="http://127.0.0.1:8440")
-    new.add_argument("--issuer", default="https://login.example.com")
-    new.add_argument("--client-id", default="daypass")
-    new.add_argument("--email-domain", default="example.com")
-    commands.add_parser("check-config").add_argument("--config")
-    db = commands.add_parser("db")
-    db.add_argument("action", choices=["upgrade"])
-    db.add_argument("--config")
+    for name, command in COMMANDS.items():
+        below = commands.add_parser(name, allow_abbrev=False)
+        below.help_text = command.HELP
+        command.add_arguments(below)
     return parser
 
 
-def _config_file(options: argparse.Namespace) -> Path:
-    name = options.config or os.environ.get("DAYPASS_CONFIG")
-    if not name:
-        raise Misconfigured(
-            "no configuration is named",
-            hint=f"ca-admin {options.command} --config FILE",
-        )
-    return Path(name)
+def _exit_code(error: CAError) -> int:
+    if isinstance(error, Misuse):
+        return MISUSE
+    return DENIED if isinstance(error, Denied) else FAILED
+
+
+def _fault(error: Exception) -> CAError:
+    """Describe a fault of ours by its type and place; its words may hold a secret."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return CAError(
+        f"a fault in ca-admin itself: {type(error).__name__} in {last.name}",
+        hint=f"report it, with this place: line {last.lineno} of {last.filename}",
+    )
 
 
 if __name__ == "__main__":

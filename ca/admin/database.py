@@ -1,22 +1,43 @@
 """`ca-admin db upgrade`: run the migrations. Nothing else ever does."""
 
-from pathlib import Path
-
-from alembic import command
-from alembic.config import Config as AlembicConfig
-
+from ca.admin.command import DONE, Options, Output, Parser, add_common, config_file
 from ca.config import load_config
 from ca.store.engine import open_engine, translated, writing
 from ca.store.tables import schema_of
 
+HELP = """\
+usage: ca-admin db upgrade [--config FILE] [--json]
 
-def upgrade(config_file: Path) -> tuple[str, str]:
-    """Bring the database to this program's schema; return the one before and after."""
-    return migrate(load_config(config_file).database_url)
+Bring the database to the schema of this program, in one transaction. Stop the signer
+and make a backup first: there is no other way back.
+
+examples:
+  ca-admin db upgrade --config /etc/daypass/daypass.toml
+
+exit codes: 0 done, 1 failed and nothing changed, 2 misuse
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Say what may be typed behind `db`."""
+    parser.add_argument("action", choices=["upgrade"])
+    add_common(parser)
+
+
+def run(options: Options, output: Output) -> int:
+    """Run the migrations, and say from where to where."""
+    before, after = migrate(load_config(config_file(options)).database_url)
+    text = f"database schema {before} -> {after}"
+    output.result({"before": before, "after": after}, text)
+    return DONE
 
 
 def migrate(url: str, *, create: bool = False) -> tuple[str, str]:
     """Run the migrations in one transaction; return the schema before and after."""
+    # Imported here: it takes longer than all that any other command does.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config as AlembicConfig  # noqa: PLC0415
+
     engine = open_engine(url, create=create)
     try:
         with translated(), writing(engine) as connection:

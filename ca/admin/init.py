@@ -14,15 +14,37 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ca.admin import database, templates
+from ca.admin.command import DONE, Options, Output, Parser
 from ca.admin.templates import Answers
 from ca.authority import read_policy
 from ca.bundle import HostCAKey, KeyState, Roots, TrustedKey
 from ca.config import load_config
 from ca.errors import Misconfigured
-from ca.signing_key import SigningKey
+from ca.signing_key import FileKey
 from ca.trust import sign_roots
 
-__all__ = ["Answers", "Made", "make"]
+__all__ = ["HELP", "Answers", "Made", "add_arguments", "make", "run"]
+
+HELP = """\
+usage: ca-admin init DIR [--origin URL] [--issuer URL] [--client-id ID]
+                         [--email-domain DOMAIN] [--json]
+
+Make a new CA in DIR, which must not exist or be empty: configuration and policy with a
+comment on each setting, database, four keys, signed roots. Prints the root key's
+fingerprint, which is the pin that everybody needs.
+
+  --origin URL            the CA's one public URL (http://127.0.0.1:8440)
+  --issuer URL            the identity provider (https://login.example.com)
+  --client-id ID          what the provider calls ca-login (daypass)
+  --email-domain DOMAIN   whose addresses get in (example.com)
+
+examples:
+  ca-admin init /etc/daypass --origin https://ca.example.com \\
+      --issuer https://login.example.com --client-id daypass \\
+      --email-domain example.com
+
+exit codes: 0 done, 1 failed and nothing made, 2 misuse
+"""
 
 _NEXT_STEPS = """\
 made {folder}
@@ -42,6 +64,33 @@ class Made:
 
     root_fingerprint: str
     next_steps: str
+
+
+def add_arguments(parser: Parser) -> None:
+    """Say what may be typed behind `init`."""
+    parser.add_argument("folder", metavar="DIR")
+    parser.add_argument("--origin", default="http://127.0.0.1:8440")
+    parser.add_argument("--issuer", default="https://login.example.com")
+    parser.add_argument("--client-id", default="daypass")
+    parser.add_argument("--email-domain", default="example.com")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(options: Options, output: Output) -> int:
+    """Make the CA; print the pin, and what to do next."""
+    made = make(
+        Path(options.folder),
+        Answers(
+            origin=options.origin,
+            issuer_url=options.issuer,
+            client_id=options.client_id,
+            email_domain=options.email_domain,
+        ),
+    )
+    facts = {"folder": options.folder, "root_key": made.root_fingerprint}
+    output.result(facts, f"root key {made.root_fingerprint}")
+    output.note(made.next_steps.rstrip())
+    return DONE
 
 
 def make(folder: Path, answers: Answers) -> Made:
@@ -91,12 +140,12 @@ def _fill(folder: Path, answers: Answers) -> str:
     return root.fingerprint
 
 
-def _write_keys(folder: Path, names: tuple[str, ...]) -> list[SigningKey]:
+def _write_keys(folder: Path, names: tuple[str, ...]) -> list[FileKey]:
     """Make keys in a folder of their own, under one random passphrase beside them."""
     folder.mkdir(mode=0o700)
     passphrase = secrets.token_urlsafe(32).encode()
     _write(folder / "passphrase", passphrase + b"\n")
-    keys = [SigningKey.generate() for _ in names]
+    keys = [FileKey.generate() for _ in names]
     for name, key in zip(names, keys, strict=True):
         _write(folder / name, key.encrypt(passphrase))
         _write(folder / f"{name}.pub", f"{key.line} daypass {name}\n".encode())

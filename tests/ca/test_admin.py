@@ -1,15 +1,19 @@
 """`ca-admin`: a new CA works as it stands, and mistakes are answered in words."""
 
+import json
 import os
+import re
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 
 import pytest
 
 from ca import bundle
-from ca.admin.__main__ import HELP, main
+from ca.admin.__main__ import COMMANDS, HELP, main
 from ca.authority import open_authority
 from ca.config import load_config
 from tests.ca.test_sshsig import verify
@@ -129,7 +133,7 @@ def test_check_config_prints_what_is_in_force(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "origin http://127.0.0.1:8440" in lines
     assert any(line.startswith("user CA key SHA256:") for line in lines)
-    assert any("client daypass binding nonce" in line for line in lines)
+    assert any("client daypass flow browser binding nonce" in line for line in lines)
 
 
 def test_check_config_reads_the_environment_variable(folder, capsys, monkeypatch):
@@ -187,17 +191,118 @@ def test_an_older_database_is_refused_until_it_is_upgraded(folder, capsys):
 
     assert main(["db", "upgrade", *config_of(folder)]) == 0
 
-    assert capsys.readouterr().out == "database schema none -> 0001\n"
+    assert capsys.readouterr().out == "database schema none -> 0002\n"
     assert main(["check-config", *config_of(folder)]) == 0
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 2)])
+# --- The command itself -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--help"], 0), (["-h"], 0), ([], 2)], ids=str
+)
 def test_help_is_printed(capsys, arguments, status):
     assert main(arguments) == status
     assert capsys.readouterr().out == HELP
 
 
-def test_misuse_exits_with_2():
-    with pytest.raises(SystemExit) as caught:
-        main(["frobnicate"])
-    assert caught.value.code == 2
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself(capsys, name):
+    assert main([name, "--help"]) == 0
+
+    said = capsys.readouterr()
+    assert said.out == COMMANDS[name].HELP
+    assert said.out.startswith(f"usage: ca-admin {name} ")
+    assert f"\n  ca-admin {name}" in said.out
+    assert "\nexit codes: 0 " in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["frobnicate"], "ca-admin --help"),
+        (["check-config", "--conf", "x"], "ca-admin check-config --help"),
+        (["db", "downgrade"], "ca-admin db --help"),
+    ],
+    ids=str,
+)
+def test_misuse_is_told_from_failure_and_says_where_help_is(capsys, arguments, hint):
+    assert main(arguments) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.match(r"ca-admin: error: .", said.err)
+    assert said.err.endswith(f"\nca-admin: hint: {hint}\n")
+
+
+def test_every_result_is_one_json_object_for_who_wants_it(folder, tmp_path, capsys):
+    new = str(tmp_path / "json")
+    for arguments, keys in (
+        (["init", new], {"folder", "root_key"}),
+        (["check-config", *config_of(folder)], {"origin", "policy", "clients"}),
+        (["db", "upgrade", *config_of(folder)], {"before", "after"}),
+    ):
+        assert main([*arguments, "--json"]) == 0
+
+        (line,) = capsys.readouterr().out.splitlines()
+        document = json.loads(line)
+        assert document["v"] == 1
+        assert keys <= set(document)
+
+
+def test_a_failure_is_json_too(capsys, tmp_path):
+    missing = str(tmp_path / "missing.toml")
+
+    assert main(["check-config", "--config", missing, "--json"]) == 1
+
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
+    assert (error["code"], error["exit_code"]) == ("misconfigured", 1)
+    assert error["hint"] == "make a configuration with: ca-admin init DIR"
+    assert error["why"] in said.err
+
+
+def test_a_fault_of_ours_is_named_without_its_words(capsys):
+    assert main(["init", 7, "a secret"]) == 1  # type: ignore[list-item]  # the fault
+
+    said = capsys.readouterr()
+    assert re.match(r"ca-admin: error: a fault in ca-admin itself: \w+ in ", said.err)
+    assert "secret" not in said.err
+    assert "Traceback" not in said.err
+
+
+def test_what_others_wrote_cannot_move_the_cursor(capsys):
+    assert main(["check-config", "--config", "\x1b[2J\u202e"]) == 1
+
+    assert "\\x1b[2J\\u202e" in capsys.readouterr().err
+
+
+def test_who_interrupts_it_is_not_shown_a_traceback(folder):
+    (folder / "policy.toml").unlink()
+    os.mkfifo(folder / "policy.toml")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ca.admin", "check-config", *config_of(folder)],
+        stderr=subprocess.PIPE,
+    )
+    # Opens once the command has: it now waits for a policy that nobody writes.
+    with (folder / "policy.toml").open("wb"):
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert said == b"ca-admin: interrupted\n"
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(folder):
+    with subprocess.Popen(
+        [sys.executable, "-m", "ca.admin", "check-config", *config_of(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.close()
+
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
