@@ -127,6 +127,15 @@ def test_init_where_it_cannot_write_says_so(tmp_path, capsys):
     assert "cannot make" in capsys.readouterr().err
 
 
+def test_init_in_place_of_a_dangling_link_says_so_and_leaves_nothing(tmp_path, capsys):
+    (tmp_path / "ca").symlink_to(tmp_path / "nowhere")
+
+    assert main(["init", str(tmp_path / "ca")]) == 1
+
+    assert "cannot make" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["ca"]
+
+
 def test_check_config_prints_what_is_in_force(folder, capsys):
     assert main(["check-config", *config_of(folder)]) == 0
 
