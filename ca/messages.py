@@ -101,6 +101,14 @@ class Discovery(Message, frozen=True):
     """Unix seconds."""
 
 
+class Readiness(Message, frozen=True):
+    """`GET /readyz`: whether this process can serve."""
+
+    ready: bool
+    problems: tuple[str, ...]
+    """What keeps it from serving, for an operator."""
+
+
 class Problem(Struct, frozen=True, omit_defaults=True):
     """An RFC 9457 problem document, sent as `application/problem+json`."""
 

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from flask import Flask
 
 from ca.authority import Authority
-from signer import certificates, discovery, health, problems, request_log, trust
+from signer import (
+    certificates,
+    discovery,
+    health,
+    openapi,
+    problems,
+    request_log,
+    trust,
+)
 
 LARGEST_BODY = 32 * 1024
 """In bytes; a sign request with the largest token allowed fits twice."""
@@ -37,4 +45,5 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
         health.blueprint(authority),
     ):
         app.register_blueprint(blueprint)
+    openapi.install(app)
     return app

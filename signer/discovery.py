@@ -9,6 +9,7 @@ from ca.authority import Authority
 from ca.issuers import ClientSettings
 from ca.messages import Discovery, DiscoveryClient, DiscoveryIssuer
 from signer.answers import json_answer
+from signer.openapi import describe
 
 
 def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
@@ -25,7 +26,9 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
     )
 
     @routes.get("/v1/discovery")
+    @describe(gives=Discovery)
     def discover() -> Response:
+        """Say what a client needs to begin."""
         return json_answer(
             Discovery(
                 origin=config.origin,

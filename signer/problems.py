@@ -30,6 +30,10 @@ _HTTP_CODES: Mapping[HTTPStatus, str] = {
 }
 
 
+INTERNAL_ERROR = "internal_error"
+"""The code of a fault of ours, whatever it was."""
+
+
 def status_of(error: errors.CAError) -> HTTPStatus:
     """Return the status of an error's nearest class in `STATUS`."""
     for class_ in type(error).__mro__:
@@ -75,7 +79,7 @@ def _answer_fault(error: Exception) -> Response:
     _log.error("a fault of ours", exc_info=error)
     return _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        code="internal_error",
+        code=INTERNAL_ERROR,
         detail="a fault of ours; what may have been signed is on record",
         hint="give the operator the request id",
     )

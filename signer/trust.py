@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 
 from ca.authority import Authority
+from ca.errors import NotFound, Unavailable
+from signer.openapi import describe
 
 
 def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
@@ -13,11 +16,21 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
     routes = Blueprint("trust", __name__)
 
     @routes.get("/v1/trust/current")
+    @describe(
+        gives="text/plain", also=(HTTPStatus.NOT_MODIFIED,), refuses=(Unavailable,)
+    )
     def current() -> Response:
+        """Say which roots hold now, signed by an online key."""
         return _document(authority.trust.current(now=clock()), "no-cache")
 
     @routes.get("/v1/trust/blob/<sha256>")
+    @describe(
+        gives="text/plain",
+        also=(HTTPStatus.NOT_MODIFIED,),
+        refuses=(NotFound, Unavailable),
+    )
     def blob(sha256: str) -> Response:
+        """Give an immutable part of the trust bundle by its hash."""
         content = authority.trust.blob(sha256)
         return _document(content, "public, max-age=31536000, immutable")
 

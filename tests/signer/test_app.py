@@ -3,6 +3,7 @@
 The application runs without a server around it; `test_serve` has the real one.
 """
 
+import gzip
 import inspect
 import json
 import logging
@@ -313,6 +314,20 @@ def test_another_content_type_is_refused(type_, client, idp):
     assert problem_in(answer, 400, "bad_request").hint
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "identity", "x, deflate"])
+def test_a_compressed_body_is_never_unpacked(encoding, client, idp):
+    body = gzip.compress(msgspec.json.encode(request_of(idp)))
+
+    answer = client.post(
+        SIGN,
+        data=body,
+        content_type="application/json",
+        headers={"Content-Encoding": encoding},
+    )
+
+    assert "compressed" in problem_in(answer, 400, "bad_request").detail
+
+
 def test_a_body_that_is_too_long_is_refused_before_it_is_parsed(client):
     body = b"{" * (LARGEST_BODY + 1)
 
@@ -504,4 +519,5 @@ def test_making_the_application_serves_no_files_and_knows_no_other_route(authori
         "/v1/trust/blob/<sha256>",
         "/livez",
         "/readyz",
+        "/openapi.json",
     }
