@@ -3,11 +3,13 @@
 import logging
 from dataclasses import dataclass
 
+from ca.certificate import parse_line
 from ca.config import Config
 from ca.errors import CAError, Misconfigured
 from ca.ledger import Ledger
 from ca.oidc import Verifier
 from ca.policy import Policy, load_policy
+from ca.signed_request import RequestVerifier
 from ca.signing_key import SigningKey
 from ca.store import Store
 from ca.trust import Trust, load_roots, require_active
@@ -37,6 +39,9 @@ class Authority:
     policy: Policy
     """A request reads it once, so that one policy explains the whole of it."""
     verifier: Verifier
+    """Proves ID tokens."""
+    request_verifier: RequestVerifier
+    """Proves signed requests."""
     store: Store
     ledger: Ledger
     user_ca_key: SigningKey
@@ -87,6 +92,13 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         policy=read_policy(config) if before is None else before.policy,
         policy_problem=None if before is None else before.policy_problem,
         verifier=Verifier(config.issuers, origin=config.origin),
+        request_verifier=RequestVerifier(
+            store,
+            origin=config.origin,
+            user_ca_keys=frozenset(
+                parse_line(trusted.key) for trusted in signed_roots.roots.user_ca
+            ),
+        ),
         store=store,
         ledger=Ledger(store),
         user_ca_key=user_ca_key,

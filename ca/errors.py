@@ -6,6 +6,12 @@
     ├── UnacceptableKey              a subject key that may not be certified
     ├── Unauthenticated              the caller has not proved who they are
     │   ├── SignatureInvalid         an SSH signature does not hold
+    │   ├── AuthorizationMalformed   not the header of a signed request
+    │   ├── RequestTimeWrong         signed more than a minute from now
+    │   ├── CertificateForeign       not a user certificate of this CA
+    │   ├── CertificateNotLive       it has ended, or has not begun
+    │   ├── CertificateUnrecorded    not on record, or no longer
+    │   ├── CertificateDerived       bought with a signed request, so it signs none
     │   ├── TokenMalformed           not one compact JWS with sane JSON in it
     │   ├── TokenTypeRefused         an access token, logout token, unknown `crit`
     │   ├── TokenIssuerUnknown       not an issuer of ours
@@ -20,6 +26,7 @@
     ├── Denied                       proved, and policy says no
     ├── NotFound
     ├── Conflict                     contradicts what is on record
+    │   ├── RequestReplayed          a signed request that was sent before
     │   └── TokenSpent               the token already bought a certificate
     └── Unavailable                  our side cannot do it now
         ├── IssuerUnavailable        the identity provider does not answer
@@ -74,6 +81,42 @@ class SignatureInvalid(Unauthenticated):
     """An SSH signature does not verify, or is of a kind that counts for nothing."""
 
     code = "signature_invalid"
+
+
+class AuthorizationMalformed(Unauthenticated):
+    """The `Authorization` header is not that of a signed request."""
+
+    code = "authorization_malformed"
+
+
+class RequestTimeWrong(Unauthenticated):
+    """The request was signed too long ago, or in the future."""
+
+    code = "request_time_wrong"
+
+
+class CertificateForeign(Unauthenticated):
+    """The request shows something else than a user certificate of this CA."""
+
+    code = "certificate_foreign"
+
+
+class CertificateNotLive(Unauthenticated):
+    """The request's certificate has ended, or has not begun."""
+
+    code = "certificate_not_live"
+
+
+class CertificateUnrecorded(Unauthenticated):
+    """The request's certificate is not on record, or is no longer."""
+
+    code = "certificate_unrecorded"
+
+
+class CertificateDerived(Unauthenticated):
+    """The request's certificate was itself bought with a signed request."""
+
+    code = "certificate_derived"
 
 
 class TokenMalformed(Unauthenticated):
@@ -158,6 +201,12 @@ class Conflict(CAError):
     """The request contradicts what is on record."""
 
     code = "conflict"
+
+
+class RequestReplayed(Conflict):
+    """The signed request was sent before."""
+
+    code = "request_replayed"
 
 
 class TokenSpent(Conflict):

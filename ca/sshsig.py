@@ -44,9 +44,9 @@ def signed_data(namespace: str, message: bytes) -> bytes:
     )
 
 
-def render_armour(signature: Signature) -> str:
-    """Return the armoured text that `ssh-keygen -Y verify -s` takes."""
-    blob = (
+def render_blob(signature: Signature) -> bytes:
+    """Return the signature as bytes, without armour."""
+    return (
         _MAGIC
         + wire.u32(_VERSION)
         + wire.string(signature.public_key)
@@ -55,7 +55,11 @@ def render_armour(signature: Signature) -> str:
         + wire.text(_HASH)
         + wire.string(signature.signature)
     )
-    encoded = base64.b64encode(blob).decode()
+
+
+def render_armour(signature: Signature) -> str:
+    """Return the armoured text that `ssh-keygen -Y verify -s` takes."""
+    encoded = base64.b64encode(render_blob(signature)).decode()
     lines = (encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE))
     return _BEGIN + "\n".join(lines) + "\n" + _END
 
@@ -67,7 +71,12 @@ def parse_armour(armour: str) -> Signature:
     body = armour[len(_BEGIN) : -len(_END)]
     if _BODY.fullmatch(body) is None:
         raise Malformed("the armour of an SSH signature holds more than base64")
-    reader = wire.Reader(wire.decode_base64(body.replace("\n", "")))
+    return parse_blob(wire.decode_base64(body.replace("\n", "")))
+
+
+def parse_blob(blob: bytes) -> Signature:
+    """Parse a signature without armour; raise `Malformed` as `parse_armour` does."""
+    reader = wire.Reader(blob)
     if reader.take(len(_MAGIC)) != _MAGIC or reader.u32() != _VERSION:
         raise Malformed("not an SSH signature of version 1")
     signature = _read_fields(reader)

@@ -6,7 +6,14 @@ each a direct child of `CAError` because none of them ever crosses HTTP.
 
 from collections.abc import Mapping
 
-from ca.errors import CAError, Denied, TokenSpent, Unauthenticated, Unavailable
+from ca.errors import (
+    CAError,
+    Denied,
+    RequestTimeWrong,
+    TokenSpent,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class Misuse(CAError):
@@ -79,6 +86,7 @@ _EXIT_CODES: Mapping[type[CAError], int] = {
     Unavailable: 7,
     Unreachable: 7,
     ClockWrong: 8,
+    RequestTimeWrong: 8,
 }
 """By class; a class that is not here has its nearest parent's (design section 7)."""
 

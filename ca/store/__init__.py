@@ -2,6 +2,7 @@
 
     tables      what there is
     batch       which drafts of a batch get a place in the ledger
+    requests    what a signed request needs: a record, and an id spent once
     engine      how a connection is opened and a transaction begun
     database    `Store`: one method, one transaction
 
@@ -11,5 +12,6 @@ What the database itself says never crosses this package's edge: it becomes
 
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.database import PublishedCurrent, Store
+from ca.store.requests import Recorded
 
-__all__ = ["Draft", "Entry", "PublishedCurrent", "Store", "TokenUse"]
+__all__ = ["Draft", "Entry", "PublishedCurrent", "Recorded", "Store", "TokenUse"]

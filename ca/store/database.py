@@ -8,7 +8,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from ca.errors import CAError, Misconfigured
-from ca.store import tables
+from ca.store import requests, tables
 from ca.store.batch import Batch, Draft, Entry, Spent
 from ca.store.engine import open_engine, translated, writing
 
@@ -86,6 +86,16 @@ class Store:
                 sa.select(tables.entries).where(tables.entries.c.serial == str(serial))
             ).one_or_none()
         return None if row is None else _entry(row)
+
+    def recorded(self, serial: int) -> requests.Recorded | None:
+        """Return what is on record of the certificate with this serial, or None."""
+        with self._reading() as connection:
+            return requests.recorded(connection, serial)
+
+    def spend_request(self, id_: bytes, *, time: int, forget_before: int) -> None:
+        """Put the id of a signed request on record; raise `RequestReplayed`."""
+        with self._writing() as connection:
+            requests.spend(connection, id_, time=time, forget_before=forget_before)
 
     def _entries(self, indices: set[int]) -> dict[int, Entry]:
         if not indices:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     select,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -59,6 +59,15 @@ token_uses = Table(
     Column("expires", BigInteger, nullable=False),
 )
 """Which token bought which entry. The token itself is stored nowhere."""
+
+spent_requests = Table(
+    "spent_requests",
+    metadata,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("time", BigInteger, nullable=False, index=True),
+)
+"""Ids of signed requests, each spent once; forgotten when nobody could take the request
+any more."""
 
 trust_blobs = Table(
     "trust_blobs",
