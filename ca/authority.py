@@ -10,7 +10,7 @@ from ca.ledger import Ledger
 from ca.oidc import Verifier
 from ca.policy import Policy, load_policy
 from ca.signed_request import RequestVerifier
-from ca.signing_key import SigningKey
+from ca.signing_key import SigningKey, open_key
 from ca.store import Store
 from ca.trust import Trust, load_roots, require_active
 
@@ -78,12 +78,8 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     that a file that is wrong by now keeps nobody from opening.
     """
     store = Store.open(config.database_url)
-    user_ca_key = SigningKey.open(
-        config.user_ca_key.file, config.user_ca_key.passphrase_file
-    )
-    online_key = SigningKey.open(
-        config.online_key.file, config.online_key.passphrase_file
-    )
+    user_ca_key = open_key(config.user_ca_key)
+    online_key = open_key(config.online_key)
     signed_roots = load_roots(config.roots_file)
     require_active(user_ca_key, signed_roots.roots.user_ca)
     require_active(online_key, signed_roots.roots.online)

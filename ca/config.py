@@ -27,12 +27,17 @@ class _Table(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeyTable(_Table, frozen=True):
-    """Where one of our private keys is."""
+    """Where one of our private keys is: in a file, or in an ssh-agent."""
 
-    file: Text
+    file: Text | None = None
     """An encrypted OpenSSH key file. Who holds it and its passphrase is the CA."""
-    passphrase_file: Text
+    passphrase_file: Text | None = None
     """Holds the passphrase, on one line. As precious as the key."""
+    agent: Text | None = None
+    """The Unix socket of an ssh-agent. Who can connect to it can have anything signed,
+    for as long as that is so."""
+    public_key: Text | None = None
+    """A `.pub` file: which of the agent's keys. Not trusted: the roots must list it."""
 
 
 class ServerTable(_Table, frozen=True):
@@ -119,11 +124,23 @@ class ConfigFile(_Table, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class KeyLocation:
-    """Where one of our private keys is, as absolute paths."""
+class FileLocation:
+    """An encrypted key file, as absolute paths."""
 
     file: Path
     passphrase_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLocation:
+    """A key in an ssh-agent, as absolute paths."""
+
+    agent: Path
+    public_key: Path
+
+
+KeyLocation = FileLocation | AgentLocation
+"""Where one of our private keys is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +189,8 @@ def _validate(shape: ConfigFile, file: Path) -> Config:
         server=shape.server,
         trusted_proxies=tuple(map(_network, shape.server.trusted_proxies)),
         database_url=_database_url(shape.database.url, file.parent),
-        user_ca_key=_key_location(shape.user_ca_key, file.parent),
-        online_key=_key_location(shape.online_key, file.parent),
+        user_ca_key=_key_location("user_ca_key", shape.user_ca_key, file.parent),
+        online_key=_key_location("online_key", shape.online_key, file.parent),
         issuers=_issuers(shape.issuer),
         host_patterns=shape.host_patterns,
         least_rsa_bits=shape.subject_keys.least_rsa_bits,
@@ -187,8 +204,16 @@ def _network(text: str) -> Network:
         raise Misconfigured(f"server.trusted_proxies: {error}") from error
 
 
-def _key_location(table: KeyTable, folder: Path) -> KeyLocation:
-    return KeyLocation(folder / table.file, folder / table.passphrase_file)
+def _key_location(name: str, table: KeyTable, folder: Path) -> KeyLocation:
+    match table:
+        case KeyTable(str(file), str(passphrase_file), None, None):
+            return FileLocation(folder / file, folder / passphrase_file)
+        case KeyTable(None, None, str(agent), str(public_key)):
+            return AgentLocation(folder / agent, folder / public_key)
+    raise Misconfigured(
+        f"{name}: a key is in a file or in an ssh-agent",
+        hint="name file and passphrase_file, or agent and public_key, and no other",
+    )
 
 
 def _database_url(url: str, folder: Path) -> str:

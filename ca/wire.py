@@ -34,6 +34,12 @@ def text(value: str) -> bytes:
     return string(value.encode())
 
 
+def mpint(value: int) -> bytes:
+    """Encode a non-negative number as an `mpint`, in its one shortest form."""
+    # One bit more than the number has, so that the topmost, its sign, is 0.
+    return string(value.to_bytes((value.bit_length() + 8) // 8) if value else b"")
+
+
 class Reader:
     """Walk a buffer of SSH data; every method takes the next value off it."""
 

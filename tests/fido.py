@@ -56,7 +56,7 @@ class FidoKey:
             made = self.private_key.sign(seen)
         else:
             der = self.private_key.sign(seen, ec.ECDSA(hashes.SHA256()))
-            made = b"".join(map(mpint, decode_dss_signature(der)))
+            made = b"".join(map(wire.mpint, decode_dss_signature(der)))
         return wire.text(self.type) + wire.string(made) + tail
 
 
@@ -68,10 +68,3 @@ def fido_ed25519() -> FidoKey:
 def fido_ecdsa() -> FidoKey:
     """Make a FIDO key on P-256."""
     return FidoKey(ec.generate_private_key(ec.SECP256R1()))
-
-
-def mpint(number: int) -> bytes:
-    """Encode a non-negative `mpint` (RFC 4251 section 5)."""
-    if number == 0:
-        return wire.string(b"")
-    return wire.string(number.to_bytes(number.bit_length() // 8 + 1))

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +21,14 @@ from ca.authority import read_policy
 from ca.bundle import HostCAKey, KeyState, Roots, TrustedKey
 from ca.config import load_config
 from ca.errors import Misconfigured
-from ca.signing_key import FileKey
+from ca.signing_key import FileKey, KeyType
 from ca.trust import sign_roots
 
 __all__ = ["HELP", "Answers", "Made", "add_arguments", "make", "run"]
 
 HELP = """\
 usage: ca-admin init DIR [--origin URL] [--issuer URL] [--client-id ID]
-                         [--email-domain DOMAIN] [--json]
+                         [--email-domain DOMAIN] [--key-type TYPE] [--json]
 
 Make a new CA in DIR, which must not exist or be empty: configuration and policy with a
 comment on each setting, database, four keys, signed roots. Prints the root key's
@@ -37,6 +38,8 @@ fingerprint, which is the pin that everybody needs.
   --issuer URL            the identity provider (https://login.example.com)
   --client-id ID          what the provider calls ca-login (daypass)
   --email-domain DOMAIN   whose addresses get in (example.com)
+  --key-type TYPE         of user and host CA key: ed25519 (unless said otherwise),
+                          ecdsa or rsa for hosts and hardware that know no Ed25519
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -73,6 +76,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--issuer", default="https://login.example.com")
     parser.add_argument("--client-id", default="daypass")
     parser.add_argument("--email-domain", default="example.com")
+    kinds = [key_type.value for key_type in KeyType]
+    parser.add_argument("--key-type", choices=kinds, default=KeyType.ED25519.value)
     parser.add_argument("--json", action="store_true")
 
 
@@ -85,6 +90,7 @@ def run(options: Options, output: Output) -> int:
             issuer_url=options.issuer,
             client_id=options.client_id,
             email_domain=options.email_domain,
+            key_type=KeyType(options.key_type),
         ),
     )
     facts = {"folder": options.folder, "root_key": made.root_fingerprint}
@@ -117,10 +123,11 @@ def make(folder: Path, answers: Answers) -> Made:
 
 
 def _fill(folder: Path, answers: Answers) -> str:
+    ca = answers.key_type
     user_ca, host_ca, online = _write_keys(
-        folder / "keys", ("user_ca", "host_ca", "online")
+        folder / "keys", {"user_ca": ca, "host_ca": ca, "online": KeyType.ED25519}
     )
-    (root,) = _write_keys(folder / "root", ("root",))
+    (root,) = _write_keys(folder / "root", {"root": KeyType.ED25519})
     roots = Roots(
         version=int(datetime.now(UTC).timestamp() * 1000),
         root_key=root.line,
@@ -140,13 +147,13 @@ def _fill(folder: Path, answers: Answers) -> str:
     return root.fingerprint
 
 
-def _write_keys(folder: Path, names: tuple[str, ...]) -> list[FileKey]:
+def _write_keys(folder: Path, key_types: Mapping[str, KeyType]) -> list[FileKey]:
     """Make keys in a folder of their own, under one random passphrase beside them."""
     folder.mkdir(mode=0o700)
     passphrase = secrets.token_urlsafe(32).encode()
     _write(folder / "passphrase", passphrase + b"\n")
-    keys = [FileKey.generate() for _ in names]
-    for name, key in zip(names, keys, strict=True):
+    keys = [FileKey.generate(key_type) for key_type in key_types.values()]
+    for name, key in zip(key_types, keys, strict=True):
         _write(folder / name, key.encrypt(passphrase))
         _write(folder / f"{name}.pub", f"{key.line} daypass {name}\n".encode())
     return keys

@@ -3,6 +3,8 @@
 import json
 from dataclasses import dataclass
 
+from ca.signing_key import KeyType
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -12,6 +14,8 @@ class Answers:
     issuer_url: str
     client_id: str
     email_domain: str
+    key_type: KeyType = KeyType.ED25519
+    """Of user and host CA key."""
 
 
 def configuration(answers: Answers) -> str:
@@ -75,6 +79,10 @@ url = "sqlite:///daypass.db"
 # Signs people's certificates. Who holds it and its passphrase is the CA.
 file = "keys/user_ca"
 passphrase_file = "keys/passphrase"
+# Or in an ssh-agent: its socket, and which of its keys. Who can connect to it can have
+# anything signed, but not take the key away. Any key here may be in one.
+# agent = "/run/daypass/agent"
+# public_key = "keys/user_ca.pub"
 
 [online_key]
 # Signs which roots hold now. Cannot add a CA key: only the root key can.

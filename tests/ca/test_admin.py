@@ -93,6 +93,30 @@ def test_the_roots_are_signed_by_the_root_key_and_list_the_others(folder, tmp_pa
         assert trusted.key in (folder / f"keys/{name}.pub").read_text()
 
 
+@pytest.mark.parametrize(
+    ("key_type", "name"), [("ecdsa", "ecdsa-sha2-nistp256"), ("rsa", "ssh-rsa")]
+)
+def test_init_makes_ca_keys_of_another_type(tmp_path, key_type, name):
+    made = tmp_path / "ca"
+
+    assert main(["init", str(made), "--key-type", key_type]) == 0
+
+    for key in ("user_ca", "host_ca"):
+        assert (made / f"keys/{key}.pub").read_text().startswith(f"{name} ")
+    for key in ("keys/online", "root/root"):
+        assert (made / f"{key}.pub").read_text().startswith("ssh-ed25519 ")
+    authority = open_authority(load_config(made / "daypass.toml"))
+    authority.store.close()
+    assert authority.user_ca_key.type == name
+
+
+def test_init_makes_no_ca_key_of_an_unknown_type(tmp_path, capsys):
+    assert main(["init", str(tmp_path / "ca"), "--key-type", "dsa"]) == 2
+
+    assert "'dsa' (choose from" in capsys.readouterr().err
+    assert not (tmp_path / "ca").exists()
+
+
 def test_init_never_writes_over_anything(folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 

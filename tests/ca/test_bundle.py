@@ -10,10 +10,10 @@ from ca import bundle
 from ca.bundle import Current, HostCAKey, KeyState, Roots, TrustedKey
 from ca.certificate import render_line
 from ca.errors import CAError, Malformed
-from ca.signing_key import SigningKey
+from ca.signing_key import FileKey
 from tests.certificates import ThrowawayCA, certificate
 
-KEY = SigningKey.generate().line
+KEY = FileKey.generate().line
 ROOTS = Roots(
     version=1767225600000,
     root_key=KEY,
@@ -21,7 +21,7 @@ ROOTS = Roots(
     serial_base=7,
     user_ca=(
         TrustedKey(KeyState.ACTIVE, KEY),
-        TrustedKey(KeyState.RETIRING, SigningKey.generate().line),
+        TrustedKey(KeyState.RETIRING, FileKey.generate().line),
     ),
     host_ca=(
         HostCAKey(KeyState.ACTIVE, KEY, ("*.example.com", "example.com")),
@@ -110,7 +110,7 @@ def user_certificate_line():
 
 def test_a_document_splits_where_its_signature_begins():
     text = bundle.render_current(CURRENT)
-    armour = SigningKey.generate().sign_message(bundle.CURRENT_NAMESPACE, text)
+    armour = FileKey.generate().sign_message(bundle.CURRENT_NAMESPACE, text)
 
     assert bundle.split_signed(bundle.join_signed(text, armour)) == (text, armour)
 

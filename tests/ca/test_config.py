@@ -2,6 +2,8 @@
 
 import re
 from ipaddress import ip_network
+from itertools import combinations
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from ca import config
 from ca.admin import templates
-from ca.config import ConfigFile, load_config
+from ca.config import AgentLocation, ConfigFile, FileLocation, load_config
 from ca.errors import CAError, Misconfigured
 from ca.identity import Binding
 from ca.issuers import Flow
@@ -51,6 +53,47 @@ def test_trusted_proxies_are_networks(load):
     loaded = load(TEXT.replace("proxies = []", 'proxies = ["10.1.0.0/24", "::1"]'))
 
     assert loaded.trusted_proxies == (ip_network("10.1.0.0/24"), ip_network("::1"))
+
+
+USER_CA_KEY = 'file = "keys/user_ca"\npassphrase_file = "keys/passphrase"\n'
+BOTH = {
+    "file": 'file = "keys/user_ca"\n',
+    "passphrase_file": 'passphrase_file = "keys/passphrase"\n',
+    "agent": 'agent = "/run/daypass/agent"\n',
+    "public_key": 'public_key = "keys/user_ca.pub"\n',
+}
+
+
+def test_a_key_is_in_a_file_or_in_an_agent(load, tmp_path):
+    agent = BOTH["agent"] + BOTH["public_key"]
+    loaded = load(TEXT.replace(USER_CA_KEY, agent))
+
+    assert loaded.online_key == FileLocation(
+        tmp_path / "keys/online", tmp_path / "keys/passphrase"
+    )
+    assert loaded.user_ca_key == AgentLocation(
+        Path("/run/daypass/agent"), tmp_path / "keys/user_ca.pub"
+    )
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        named
+        for count in range(5)
+        for named in combinations(BOTH, count)
+        if named not in {("file", "passphrase_file"), ("agent", "public_key")}
+    ],
+    ids=" ".join,
+)
+def test_a_key_is_in_no_other_place_nor_in_both(load, named):
+    text = "".join(BOTH[name] for name in named)
+    assert TEXT.count(USER_CA_KEY) == 1
+
+    with pytest.raises(Misconfigured, match="user_ca_key: a key is in a file") as wrong:
+        load(TEXT.replace(USER_CA_KEY, text))
+
+    assert "or agent and public_key" in str(wrong.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +225,8 @@ def settings_of(struct):
 
 
 def test_every_setting_is_in_what_init_writes():
-    written = set(re.findall(r"^(\w+) = ", TEXT, re.MULTILINE)) | set(
+    # What cannot stand beside another setting is written out as a comment.
+    written = set(re.findall(r"^(?:# )?(\w+) = ", TEXT, re.MULTILINE)) | set(
         re.findall(r"^\[+([\w.]+?)\]+$", TEXT, re.MULTILINE)
     )
 

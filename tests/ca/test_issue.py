@@ -41,7 +41,7 @@ from ca.errors import (
 )
 from ca.issue import Caller, issue_user_certificate, refuse_unlike
 from ca.policy import Grant, load_policy
-from ca.signing_key import SigningKey
+from ca.signing_key import FileKey, SigningKey
 from tests.authority import (
     UNBOUND,
     certificate_in,
@@ -380,7 +380,7 @@ def test_the_same_again_under_another_ca_key_is_a_conflict(authority, idp):
     issue(authority, request)
 
     with pytest.raises(Conflict):
-        issue(replace(authority, user_ca_key=SigningKey.generate()), request)
+        issue(replace(authority, user_ca_key=FileKey.generate()), request)
 
 
 @pytest.mark.parametrize(

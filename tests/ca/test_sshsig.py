@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ca import sshsig
 from ca.errors import CAError, Malformed
-from ca.signing_key import SigningKey
+from ca.signing_key import FileKey
 
 MESSAGE = b"version 1\nuser-ca active\n"
 
@@ -24,7 +24,7 @@ def verify(folder, key, armour, *, namespace, message=MESSAGE):
 
 
 def test_ssh_keygen_verifies_what_we_sign(tmp_path):
-    key = SigningKey.generate()
+    key = FileKey.generate()
 
     armour = key.sign_message("daypass-roots", MESSAGE)
 
@@ -32,7 +32,7 @@ def test_ssh_keygen_verifies_what_we_sign(tmp_path):
 
 
 def test_ssh_keygen_refuses_another_message_key_or_namespace(tmp_path):
-    key, other = SigningKey.generate(), SigningKey.generate()
+    key, other = FileKey.generate(), FileKey.generate()
     armour = key.sign_message("daypass-roots", MESSAGE)
 
     assert not verify(tmp_path, key, armour, namespace="daypass-current")
@@ -68,7 +68,7 @@ def test_what_ssh_keygen_signs_is_read(tmp_path):
     ],
 )
 def test_other_armour_is_malformed(old, new):
-    armour = SigningKey.generate().sign_message("n", b"")
+    armour = FileKey.generate().sign_message("n", b"")
     assert old in armour
 
     with pytest.raises(Malformed):
@@ -76,7 +76,7 @@ def test_other_armour_is_malformed(old, new):
 
 
 def test_a_reserved_field_or_another_hash_is_malformed():
-    armour = SigningKey.generate().sign_message("n", b"")
+    armour = FileKey.generate().sign_message("n", b"")
     body = "".join(armour.splitlines()[1:-1])
     blob = base64.b64decode(body)
     weaker = base64.b64encode(blob.replace(b"sha512", b"sha256")).decode()

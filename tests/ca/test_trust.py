@@ -9,13 +9,13 @@ from ca import bundle
 from ca.admin import database
 from ca.bundle import KeyState, Roots, TrustedKey
 from ca.errors import Misconfigured, NotFound
-from ca.signing_key import SigningKey
+from ca.signing_key import FileKey
 from ca.store import Store
 from ca.trust import LIFE, REFRESH, Trust, load_roots, require_active, sign_roots
 from tests.ca.test_sshsig import verify
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ROOT, USER_CA, ONLINE = (SigningKey.generate() for _ in range(3))
+ROOT, USER_CA, ONLINE = (FileKey.generate() for _ in range(3))
 ROOTS = Roots(
     version=1,
     root_key=ROOT.line,

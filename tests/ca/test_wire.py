@@ -36,8 +36,9 @@ def test_text_is_a_string_of_utf_8():
         ("000000020080", 0x80),
     ],
 )
-def test_an_mpint_is_read_as_in_the_rfc(written, number):
+def test_an_mpint_is_read_and_written_as_in_the_rfc(written, number):
     assert wire.Reader(bytes.fromhex(written)).mpint() == number
+    assert wire.mpint(number).hex() == written
 
 
 @pytest.mark.parametrize(
