@@ -8,6 +8,7 @@ Nothing here reads a file or a clock; time comes in as `now`.
 """
 
 from ca.policy.decision import Grant, decide
+from ca.policy.explanation import Explanation, explain
 from ca.policy.load import load_policy
 from ca.policy.provisioning import HostGrant, decide_canary, decide_host
 from ca.policy.rules import (
@@ -24,6 +25,7 @@ __all__ = [
     "LONGEST_CANARY_VALIDITY",
     "LONGEST_HOST_VALIDITY",
     "LONGEST_USER_VALIDITY",
+    "Explanation",
     "Given",
     "Grant",
     "HostGrant",
@@ -34,6 +36,7 @@ __all__ = [
     "decide",
     "decide_canary",
     "decide_host",
+    "explain",
     "load_policy",
     "roles",
     "weigh",

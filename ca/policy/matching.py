@@ -73,6 +73,24 @@ def unsaid(match: Match, identity: Identity) -> tuple[str, ...]:
     )
 
 
+def differences(match: Match, identity: Identity) -> tuple[str, ...]:
+    """Say in words what is known not to hold, and what would have to."""
+    found = [
+        f"{key} is not {_in_words(wanted)}"
+        for key, wanted in match.wanted.items()
+        if _holds(identity, key, wanted) is False
+    ]
+    if not _issuer_fits(match, identity):
+        found.insert(0, f"issuer is not {match.issuer}")
+    return tuple(found)
+
+
+def _in_words(wanted: Wanted) -> str:
+    if isinstance(wanted, bool):
+        return str(wanted).lower()
+    return " or ".join(sorted(wanted))
+
+
 def _issuer_fits(match: Match, identity: Identity) -> bool:
     return match.issuer is None or match.issuer == identity.issuer
 

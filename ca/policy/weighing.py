@@ -60,7 +60,7 @@ class Weighing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
+class Offer:
     """One principal that a matching rule writes, and what stands against it."""
 
     rule: Rule
@@ -89,16 +89,17 @@ def weigh(
         offer
         for rule in policy.rules
         if rule.canary is canary and matches(rule.match, person)
-        for offer in _offers(policy, rule, person, wishes, now)
+        for offer in offers_of(policy, rule, person, wishes, now)
     ]
     if wishes.principals:
         return _set_aside(_answer_asked(offers, wishes.principals))
     return _set_aside(_answer_unasked(offers))
 
 
-def _offers(
+def offers_of(
     policy: Policy, rule: Rule, person: Identity, wishes: Wishes, now: datetime
-) -> Iterator[_Offer]:
+) -> Iterator[Offer]:
+    """Yield what a rule that matches writes, each with what stands against it."""
     unmet = _unmet(rule.require, person, wishes, now)
     for written in rule.principals:
         templated = written == EMAIL_LOCAL
@@ -106,7 +107,7 @@ def _offers(
         refused = _denied(policy.denies, person, principal)
         if refused is None and templated:
             refused = _unfit(principal, policy.reserved)
-        yield _Offer(rule, written, principal, unmet, refused)
+        yield Offer(rule, written, principal, unmet, refused)
 
 
 def _email_local(person: Identity) -> str:
@@ -173,7 +174,7 @@ def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return mapped or address
 
 
-def _answer_unasked(offers: Sequence[_Offer]) -> Weighing:
+def _answer_unasked(offers: Sequence[Offer]) -> Weighing:
     """Let each rule not marked `on_request` give what nothing stands against."""
     given: dict[str, Given] = {}
     left_out: dict[LeftOut, None] = {}
@@ -189,7 +190,7 @@ def _answer_unasked(offers: Sequence[_Offer]) -> Weighing:
     return Weighing(tuple(given.values()), tuple(left_out))
 
 
-def _answer_asked(offers: Sequence[_Offer], asked: Sequence[str]) -> Weighing:
+def _answer_asked(offers: Sequence[Offer], asked: Sequence[str]) -> Weighing:
     """Find for each principal the first rule that gives it with nothing against it."""
     given: list[Given] = []
     left_out: list[LeftOut] = []
@@ -203,7 +204,7 @@ def _answer_asked(offers: Sequence[_Offer], asked: Sequence[str]) -> Weighing:
     return Weighing(tuple(given), tuple(left_out))
 
 
-def _why_not(offers: Sequence[_Offer]) -> str:
+def _why_not(offers: Sequence[Offer]) -> str:
     reasons = [o.refused or f'rule "{o.rule.name}" {o.unmet}' for o in offers]
     return "; ".join(dict.fromkeys(reasons)) or "no rule gives it to you"
 
