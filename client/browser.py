@@ -1,31 +1,35 @@
 """The person's browser: open it at a URL, and wait on loopback for it to come back.
 
-The listener (RFC 8252 section 7.3) is on 127.0.0.1 only, at a random port, for one
-answer. It believes a request only when path, method and `Host` are exact and the state
-is the one we sent, compared in constant time *before* any page says success; anything
-else is told so and changes nothing, so that no other page can end a sign-in. An answer
-with our state that is wrong otherwise ends it.
+The listener (RFC 8252 section 7.3) is on loopback only, at a random port unless the
+provider wants one that it knows, for one answer. It believes a request only when path,
+method and `Host` are exact and the state is the one we sent, compared in constant time
+*before* any page says success; anything else is told so and changes nothing, so that no
+other page can end a sign-in. An answer with our state that is wrong otherwise ends it.
 """
 
+import errno
 import hmac
 import html
 import http.server
 import os
 import queue
-import shlex
+import socket
 import socketserver
-import subprocess
-import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import parse_qsl
 
-from client import files
-from client.failure import SignInFailed
+from client.failure import SignInFailed, Unable
 
 PATH = "/callback"
+
+_ADDRESS = "127.0.0.1"
+_TRIES = 5
+"""Random ports to try: one may be free at one address and taken at the other."""
+
+_NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 LIMIT = 300.0
 """Seconds that a person has to sign in."""
@@ -74,25 +78,27 @@ class _Verdict:
 class Listener:
     """Waits on loopback for one answer; open between `with` and its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = _ADDRESS, ports: Sequence[int] = ()) -> None:
+        """Listen for what is sent to `host`, at the first free one of `ports`."""
         self._expected: Expected | None = None
         self._outcomes: queue.Queue[str | SignInFailed] = queue.Queue(maxsize=1)
         self._claim = threading.Lock()
-        with files.explained("listen on 127.0.0.1"):
-            self._server = _Server(self)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self._servers = _open(self, host, ports)
+        self.host = f"{host}:{self._servers[0].server_address[1]}"
         self.redirect_uri = f"http://{self.host}{PATH}"
 
     def __enter__(self) -> Self:
-        # Polled often: this is how long `shutdown` takes.
-        threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        ).start()
+        for server in self._servers:
+            # Polled often: this is how long `shutdown` takes.
+            threading.Thread(
+                target=server.serve_forever, args=(0.02,), daemon=True
+            ).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
     def expect(self, expected: Expected) -> None:
         """Say what the answer will carry; nothing is believed before that."""
@@ -176,10 +182,15 @@ class _Server(socketserver.ThreadingTCPServer):
     """The socket of a listener. `HTTPServer` would look its own name up in the DNS."""
 
     daemon_threads = True
+    # A port that is known is wanted again within the minute for which it is kept after
+    # a connection. Elsewhere than here this would share it with whoever listens there.
+    allow_reuse_address = os.name == "posix"
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, address: str, port: int) -> None:
         self.listener = listener
-        super().__init__(("127.0.0.1", 0), _Handler)
+        if ":" in address:
+            self.address_family = socket.AF_INET6
+        super().__init__((address, port), _Handler)
 
     def handle_error(self, *_: object) -> None:
         """Say nothing: a browser may hang up whenever it likes."""
@@ -224,42 +235,32 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing: a request line holds a code."""
 
 
-def open_browser(url: str) -> bool:
-    """Open a browser at `url`; return whether there was one to try.
-
-    `webbrowser` is not used because what it starts writes to our standard output,
-    and because it may start a text browser in the terminal that is being talked to.
-    """
-    for command in browsers():
+def _open(listener: Listener, host: str, ports: Sequence[int]) -> list[_Server]:
+    """Listen at the first port that is free everywhere the host name may lead."""
+    problem = OSError()
+    for port in ports or (0,) * _TRIES:
         try:
-            words = shlex.split(command)
-            _start([word.replace("%s", url) for word in words], url)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
+            return _open_port(listener, host, port)
+        except OSError as error:
+            problem = error
+    where = f"port {' or '.join(map(str, ports))}" if ports else "any port"
+    raise Unable(
+        f"cannot listen on {where} of {host}: {problem.strerror}",
+        hint="see what else listens there: ss -ltnp" if ports else None,
+    ) from problem
 
 
-def _start(words: list[str], url: str) -> None:
-    process = subprocess.Popen(  # noqa: S603 no shell, and the person's own command
-        words if url in " ".join(words) else [*words, url],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C here must not close it
-    )
-    threading.Thread(target=process.wait, daemon=True).start()
-
-
-def browsers() -> list[str]:
-    """Return the commands to try, in order; `BROWSER` as `webbrowser` reads it."""
-    chosen = os.environ.get("BROWSER")
-    if chosen:
-        return [command for command in chosen.split(os.pathsep) if command.strip()]
-    if sys.platform == "darwin":
-        return ["open"]
-    # Over SSH the browser would open on the other side's screen, or in the terminal.
-    graphical = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if graphical and not os.environ.get("SSH_CONNECTION"):
-        return ["xdg-open", "x-www-browser"]
-    return []
+def _open_port(listener: Listener, host: str, port: int) -> list[_Server]:
+    server = _Server(listener, _ADDRESS, port)
+    if host == _ADDRESS:
+        return [server]
+    # A browser may try `::1` first for a name: whoever listened there would get the
+    # answer.
+    try:
+        port = int(server.server_address[1])
+        return [server, _Server(listener, "::1", port)]
+    except OSError as error:
+        if error.errno in _NO_IPV6:
+            return [server]
+        server.server_close()
+        raise

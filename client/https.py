@@ -105,9 +105,11 @@ class Site:
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
 
-    def get(self, path: str = "") -> Answer:
+    def get(
+        self, path: str = "", *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Ask for what is at `path` below the site's URL, or at that URL itself."""
-        return self._request("GET", path, None, {})
+        return self._request("GET", path, None, dict(headers or {}))
 
     def post(self, path: str, body: bytes, *, content_type: str) -> Answer:
         """Send `body` to `path` below the site's URL, or to that URL itself."""

@@ -9,6 +9,9 @@ opens nothing. So each sign-in fills a folder of its own, and one rename of one 
 puts both in place: at any moment, after any crash, the pair is the old one or the
 new one. An ssh that has read the old certificate and asks for the key only after that
 moment still meets the new key; it fails this once, and no order of renames helps.
+
+A key that was there before us stays where it is: `key` is then a link to it, and it is
+never opened. Only what stands beside it in its `.pub` file is read.
 """
 
 import re
@@ -23,8 +26,10 @@ from ca import wire
 from ca.certificate import Certificate, parse_certificate, parse_line
 from ca.errors import BadRequest
 from client import files, ssh_keygen
+from client.failure import Misuse
 
 _KEY = "key"
+_PUBLIC = "key.pub"
 _CERTIFICATE = "key-cert.pub"
 _FOLDER = re.compile(r"\.[^.]+\.[0-9a-f]{12}", re.ASCII)
 
@@ -32,6 +37,36 @@ _ABANDONED = 3600
 """Seconds after which a folder that no sign-in completed is nobody's any more."""
 
 _PRIVATE_KEY_MAGIC = b"openssh-key-v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingKey:
+    """A key pair of the person's own, such as a FIDO key or one in an agent."""
+
+    path: Path
+    """What ssh is to use: the private key or, where there is none (it is in an agent),
+    the public one."""
+    line: str
+    """The public key as `<type> <base64>`."""
+
+    @classmethod
+    def find(cls, name: str) -> "ExistingKey":
+        """Find a key by the name of either half; raise `Misuse`."""
+        path = Path(name).absolute()
+        private = path.with_suffix("") if path.suffix == ".pub" else path
+        public = private.with_name(f"{private.name}.pub")
+        content = files.read(public)
+        if content is None:
+            raise Misuse(
+                f"there is no file {public}",
+                hint=f"ssh-keygen -y -f {private} > {public}",
+            )
+        line = _first_words(content)
+        try:
+            parse_line(line)
+        except BadRequest as error:
+            raise Misuse(f"{public} is no public key: {error.detail}") from error
+        return cls(private if private.exists() else public, line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +78,14 @@ class Held:
 
 
 class KeyFiles:
-    """The files of one profile."""
+    """The files of one profile.
 
-    def __init__(self, profile: str) -> None:
+    A sign-in makes a new key, or is for an `existing` one.
+    """
+
+    def __init__(self, profile: str, existing: ExistingKey | None = None) -> None:
         self._profile = profile
+        self._existing = existing
         self.folder = files.home() / ".ssh" / "daypass"
         self.private = self.folder / profile
         """Where ssh finds the private key."""
@@ -56,12 +95,15 @@ class KeyFiles:
 
     @contextmanager
     def attempt(self) -> Iterator["Attempt"]:
-        """Make a new key; whatever was not installed at the end is gone."""
+        """Make a key, or take one; whatever was not installed at the end is gone."""
         files.make_private(self.folder)
         self._sweep(older_than=_ABANDONED)
         folder = files.make_beside(self._pair)
         try:
-            ssh_keygen.generate(folder / _KEY, f"daypass:{self._profile}")
+            if self._existing is None:
+                ssh_keygen.generate(folder / _KEY, f"daypass:{self._profile}")
+            else:
+                _refer(folder, self._existing)
             yield Attempt(folder)
         finally:
             if folder.name != self._installed():
@@ -85,13 +127,13 @@ class KeyFiles:
             return None
         # Both from one folder, whatever the link becomes in between.
         folder = self.folder / installed
-        line, private = files.read(folder / _CERTIFICATE), files.read(folder / _KEY)
+        line = files.read(folder / _CERTIFICATE)
         if line is None:
             return None
         try:
             blob = parse_line(line.decode("ascii"))
             certificate, _ = parse_certificate(blob)
-            key_matches = _public_blob(private or b"") == certificate.subject_key
+            key_matches = _public_blob(folder) == certificate.subject_key
         except (BadRequest, UnicodeDecodeError):
             return None
         return Held(certificate, key_matches)
@@ -163,10 +205,8 @@ class Attempt:
 
     def public_key(self) -> tuple[str, bytes]:
         """Return the public key as `<type> <base64>` and as a blob."""
-        path = self.folder / f"{_KEY}.pub"
-        line = (files.read(path) or b"").decode("ascii", "replace")
-        blob = parse_line(line)
-        return " ".join(line.split()[:2]), blob
+        line = _first_words(files.read(self.folder / _PUBLIC) or b"")
+        return line, parse_line(line)
 
     def add_certificate(self, line: str) -> None:
         """Put the certificate beside the key, with all of it on the disk.
@@ -176,7 +216,8 @@ class Attempt:
         path = self.folder / _CERTIFICATE
         with files.explained(f"write {path}"):
             files.create(path, line.encode("ascii"))
-            files.sync(self.folder / _KEY)
+            if not (self.folder / _KEY).is_symlink():
+                files.sync(self.folder / _KEY)
             files.sync(self.folder)
         ssh_keygen.verify_certificate(path)
 
@@ -189,7 +230,30 @@ def _discard(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _public_blob(private: bytes) -> bytes:
+def _refer(folder: Path, existing: ExistingKey) -> None:
+    """Put an existing key into the folder of an attempt, without touching it."""
+    with files.explained(f"write into {folder}"):
+        files.create(folder / _PUBLIC, f"{existing.line}\n".encode())
+        (folder / _KEY).symlink_to(existing.path)
+
+
+def _first_words(public: bytes) -> str:
+    """Return type and base64 of a public key file; its comment may be anything."""
+    return " ".join(public.decode("ascii", "replace").split()[:2])
+
+
+def _public_blob(folder: Path) -> bytes:
+    """Return the public half of the key that ssh finds; raise `BadRequest`."""
+    key = folder / _KEY
+    if not key.is_symlink():
+        return _public_blob_in(files.read(key) or b"")
+    path = key.readlink()
+    public = path if path.suffix == ".pub" else path.with_name(f"{path.name}.pub")
+    # Gone, or another key by now.
+    return parse_line(_first_words(files.read(public) or b"")) if path.exists() else b""
+
+
+def _public_blob_in(private: bytes) -> bytes:
     """Return the public key in an unencrypted private key file (`PROTOCOL.key`)."""
     lines = private.decode("ascii").split("\n")
     reader = wire.Reader(wire.decode_base64("".join(lines[1:-2])))

@@ -10,17 +10,17 @@ certificate of the morning as they were.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ca.certificate import Certificate, refuse_principal
+from ca.binding import audience_for
+from ca.certificate import Certificate, parse_line, refuse_principal
 from ca.errors import BadRequest
-from client import acceptance, profile, prove
+from client import acceptance, flows, profile, prove
 from client.api import CA, Bundle, SignRequest, SignResponse
 from client.arguments import Parser
 from client.description import describe
 from client.failure import DONE, Misuse
-from client.keys import KeyFiles
-from client.messages import Discovery
+from client.keys import ExistingKey, KeyFiles
 from client.profile import Profile
 from client.terminal import Terminal
 from client.times import parse_length, render_length, render_moment
@@ -29,10 +29,13 @@ HELP = """\
 ca-login: sign in once, then ssh for a workday
 
   ca-login setup https://ca.example.com --pin SHA256:...   once, on a new machine
-  ca-login                                 sign in with the browser
+  ca-login                                 sign in: by browser, by a code for another
+                                           device, or in CI without a question
   ca-login --principal root --reason "disk full on db1"    more than usual, and why
   ca-login --validity 1h                   less long than usual
-  ca-login --token-file FILE               sign in with an ID token (CI); - is stdin
+  ca-login --device                        by a code, wherever we are
+  ca-login --key ~/.ssh/id_ed25519_sk      for a key that you have, also a FIDO key
+  ca-login --token-file FILE               with an ID token that you have; - is stdin
   ca-login status                          who am I, until when
   ca-login logout                          remove key and certificate
 
@@ -40,12 +43,19 @@ ca-login: sign in once, then ssh for a workday
   --principal P     an account to log in as; again for more
   --validity T      how long: 8h, 30m, 1h30m
   --reason TEXT     for the record
+  --browser         sign in by browser, wherever we are
   --no-open         only print the URL, open no browser
+  --issuer NAME     at which identity provider, where there are several
+  --print-audience  of --key: for which audience CI must get a token for that key
   --json            the result as JSON, on standard output
   -v, --verbose     show each step, and what was not granted
 
-The key and its certificate are ~/.ssh/daypass/PROFILE and PROFILE-cert.pub.
-BROWSER names the browser, as elsewhere.
+The key and its certificate are ~/.ssh/daypass/PROFILE and PROFILE-cert.pub. A key
+that you have stays where it is.
+
+BROWSER names the browser, as elsewhere; CA_LOGIN_FLOW is browser, device or ci, and so
+is "flow" in ~/.config/daypass/PROFILE.json. In CI the token is in CA_LOGIN_ID_TOKEN, in
+the file CA_LOGIN_TOKEN_FILE, or had from GitHub Actions.
 
 exit codes: 0 done, 1 failed, 2 misuse, 3 no usable certificate, 4 sign-in needed or
 refused, 5 denied by policy, 6 approval pending, 7 CA unreachable, 8 clock wrong,
@@ -61,8 +71,9 @@ class Options:
     principals: tuple[str, ...]
     validity_seconds: int | None
     reason: str | None
-    token_file: str | None
-    open_browser: bool
+    key: str | None
+    print_audience: bool
+    how: prove.How
 
 
 def run(argv: list[str], terminal: Terminal) -> int:
@@ -70,11 +81,28 @@ def run(argv: list[str], terminal: Terminal) -> int:
     options = _parse(argv, terminal)
     chosen = profile.load(options.profile)
     terminal.again += chosen.words
-    keys = KeyFiles(chosen.name)
+    terminal.step("find the key")
+    existing = None if options.key is None else ExistingKey.find(options.key)
+    if options.print_audience:
+        return _print_audience(chosen, existing, terminal)
+    keys = KeyFiles(chosen.name, existing)
     keys.discard_expired(time.time())
     with CA(chosen.url) as ca:
         certificate, response = _sign_in(ca, chosen, keys, options, terminal)
     _say(chosen, keys, certificate, response, terminal)
+    return DONE
+
+
+def _print_audience(
+    chosen: Profile, existing: ExistingKey | None, terminal: Terminal
+) -> int:
+    """Say which audience binds a token to a key, for who must ask before we are run."""
+    if existing is None:
+        raise Misuse("an audience is for one key", hint="add --key FILE")
+    terminal.step(f"ask {chosen.url} for its origin")
+    with CA(chosen.url) as ca:
+        audience = audience_for(ca.discovery().origin, parse_line(existing.line))
+    terminal.result({"audience": audience}, audience)
     return DONE
 
 
@@ -87,10 +115,13 @@ def _sign_in(
     behind = discovery.server_time - int(time.time())
     acceptance.refuse_wrong_clock(behind)
 
-    terminal.step("make a key")
+    # Before the token, which is for this key alone.
+    terminal.step("make a key" if options.key is None else f"take {options.key}")
     with keys.attempt() as attempt:
         public_key, key_blob = attempt.public_key()
-        proof = _prove(discovery, key_blob, options, terminal)
+        told = flows.told(asked=options.how.flow, kept=chosen.flow)
+        how = replace(options.how, flow=told)
+        proof = prove.prove(discovery, key_blob, how, terminal)
 
         terminal.step(f"get a certificate from {ca.url}")
         response = ca.sign(_request(public_key, proof, options))
@@ -110,17 +141,6 @@ def _sign_in(
         attempt.add_certificate(response.certificate)
         keys.install(attempt)
     return certificate, response
-
-
-def _prove(
-    discovery: Discovery, key_blob: bytes, options: Options, terminal: Terminal
-) -> prove.Proof:
-    if options.token_file is not None:
-        terminal.step("read the token")
-        return prove.read_token(options.token_file)
-    return prove.sign_in(
-        discovery, key_blob, open_browser=options.open_browser, terminal=terminal
-    )
 
 
 def _request(public_key: str, proof: prove.Proof, options: Options) -> SignRequest:
@@ -179,16 +199,28 @@ def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser.add_argument("--principal", action="append", default=[], type=_principal)
     parser.add_argument("--validity", type=parse_length)
     parser.add_argument("--reason")
-    parser.add_argument("--token-file")
+    parser.add_argument("--key")
+    parser.add_argument("--print-audience", action="store_true")
+    parser.add_argument("--issuer")
     parser.add_argument("--no-open", action="store_true")
+    ways = parser.add_mutually_exclusive_group()
+    for flow in (flows.BROWSER, flows.DEVICE):
+        ways.add_argument(f"--{flow}", dest="flow", action="store_const", const=flow)
+    ways.add_argument("--token-file")
     values = parser.read(argv, terminal)
     return Options(
         profile=values.profile,
         principals=tuple(values.principal),
         validity_seconds=values.validity,
         reason=values.reason,
-        token_file=values.token_file,
-        open_browser=not values.no_open,
+        key=values.key,
+        print_audience=values.print_audience,
+        how=prove.How(
+            flow=values.flow,
+            issuer=values.issuer,
+            token_file=values.token_file,
+            open_browser=not values.no_open,
+        ),
     )
 
 

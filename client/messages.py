@@ -10,15 +10,25 @@ from dataclasses import dataclass, field
 
 from client.failure import BadAnswer
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
     """One client id of an issuer."""
 
     id: str
+    flow: str
+    """`browser`, `device` or `ci`; a later CA may know more."""
     binding: str
     """`nonce`, `audience` or `none` (design invariant 5)."""
     scopes: tuple[str, ...]
+    redirect_host: str = LOOPBACK
+    redirect_ports: tuple[int, ...] = ()
+    """Empty for any."""
+    public_secret: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What else a sign-in begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +119,39 @@ def _issuer(document: Mapping[str, object]) -> Issuer:
     return Issuer(
         name=text(document, "name"),
         url=text(document, "url"),
-        clients=tuple(
-            Client(
-                id=text(client, "id"),
-                binding=text(client, "binding"),
-                scopes=_texts(client, "scopes"),
-            )
-            for client in _objects(document, "clients")
-        ),
+        clients=tuple(_client(client) for client in _objects(document, "clients")),
     )
+
+
+def _client(document: Mapping[str, object]) -> Client:
+    name = "public_secret"
+    host = text({"redirect_host": LOOPBACK, **document}, "redirect_host")
+    if host not in {LOOPBACK, "localhost"}:
+        raise _wrong("redirect_host", "this machine")
+    return Client(
+        id=text(document, "id"),
+        flow=text(document, "flow"),
+        binding=text(document, "binding"),
+        scopes=_texts(document, "scopes"),
+        redirect_host=host,
+        redirect_ports=_ports({"redirect_ports": [], **document}, "redirect_ports"),
+        public_secret=text(document, name) if name in document else None,
+        parameters=_parameters(document.get("parameters", {})),
+    )
+
+
+def _ports(document: Mapping[str, object], name: str) -> tuple[int, ...]:
+    values = _list(document, name)
+    ports = tuple(port for port in values if type(port) is int and 0 < port < 1 << 16)
+    if len(ports) != len(values):
+        raise _wrong(name, "a list of ports")
+    return ports
+
+
+def _parameters(value: object) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        raise _wrong("parameters", "an object")
+    return {name: text(value, name) for name in value}
 
 
 def text(document: Mapping[str, object], name: str) -> str:

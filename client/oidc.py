@@ -1,7 +1,8 @@
 """The identity provider's side of a sign-in: where to go, and the token for the code.
 
-Authorization code with PKCE (RFC 7636), for a public client: there is no secret on a
-laptop. The ID token is not checked here; the CA checks it, and nothing else uses it.
+Authorization code with PKCE (RFC 7636), for a public client: what some providers call a
+client secret is told to everybody. The ID token is not checked here; the CA checks it,
+and nothing else uses it.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from client.https import Site
 from client.messages import Client, Issuer, text
 
 _CHALLENGE_METHOD = "S256"
+_DEVICE = "device_authorization_endpoint"
 
 
 def _random() -> str:
@@ -29,6 +31,8 @@ class Endpoints:
     issuer: str
     authorization: str
     token: str
+    device: str | None
+    """Where a sign-in by code begins (RFC 8628), where there is one."""
     names_itself: bool
     """Whether answers must carry `iss` (RFC 9207)."""
 
@@ -38,14 +42,16 @@ class Attempt:
     """One authorization request: what must be the same at both ends of it."""
 
     redirect_uri: str
-    nonce: str
+    nonce: str | None
     state: str = field(default_factory=_random, repr=False)
     verifier: str = field(default_factory=_random, repr=False)
 
 
 def discover(issuer: Issuer) -> Endpoints:
     """Ask an issuer where its endpoints are (OpenID Connect Discovery 1.0)."""
-    document = _ask(f"{issuer.url.rstrip('/')}/.well-known/openid-configuration")
+    url = f"{issuer.url.rstrip('/')}/.well-known/openid-configuration"
+    document = ask(url)
+    refuse_error(document, url)
     if text(document, "issuer") != issuer.url:
         # Section 4.3: they MUST be identical, or this is somebody else's document.
         raise BadAnswer(f"{issuer.url} says that it is another issuer")
@@ -53,6 +59,7 @@ def discover(issuer: Issuer) -> Endpoints:
         issuer=issuer.url,
         authorization=text(document, "authorization_endpoint"),
         token=text(document, "token_endpoint"),
+        device=text(document, _DEVICE) if _DEVICE in document else None,
         names_itself=document.get("authorization_response_iss_parameter_supported")
         is True,
     )
@@ -64,20 +71,20 @@ def discover(issuer: Issuer) -> Endpoints:
 def authorization_url(endpoints: Endpoints, client: Client, attempt: Attempt) -> str:
     """Return the URL where a person signs in."""
     challenge = hashlib.sha256(attempt.verifier.encode()).digest()
-    query = urlencode(
-        {
-            "response_type": "code",
-            "client_id": client.id,
-            "redirect_uri": attempt.redirect_uri,
-            "scope": " ".join(dict.fromkeys(("openid", *client.scopes))),
-            "state": attempt.state,
-            "nonce": attempt.nonce,
-            "code_challenge": encode_base64url(challenge),
-            "code_challenge_method": _CHALLENGE_METHOD,
-        }
-    )
+    # Ours last: the CA's parameters add to them and never take their place.
+    query = dict(client.parameters) | {
+        "response_type": "code",
+        "client_id": client.id,
+        "redirect_uri": attempt.redirect_uri,
+        "scope": scope(client),
+        "state": attempt.state,
+        "code_challenge": encode_base64url(challenge),
+        "code_challenge_method": _CHALLENGE_METHOD,
+    }
+    if attempt.nonce is not None:
+        query["nonce"] = attempt.nonce
     separator = "&" if "?" in endpoints.authorization else "?"
-    return f"{endpoints.authorization}{separator}{query}"
+    return f"{endpoints.authorization}{separator}{urlencode(query)}"
 
 
 def exchange(
@@ -88,30 +95,45 @@ def exchange(
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": attempt.redirect_uri,
-        "client_id": client.id,
         "code_verifier": attempt.verifier,
     }
-    document = _ask(endpoints.token, urlencode(form).encode())
+    document = ask(endpoints.token, form | identify(client))
+    refuse_error(document, endpoints.token)
     return text(document, "id_token")
 
 
-def _ask(url: str, form: bytes | None = None) -> Mapping[str, object]:
-    """Return the document at a URL; raise what it refuses with."""
+def scope(client: Client) -> str:
+    """Return what to ask for; without `openid` there is no ID token."""
+    return " ".join(dict.fromkeys(("openid", *client.scopes)))
+
+
+def identify(client: Client) -> dict[str, str]:
+    """Return how a public client says who it is (RFC 6749 section 2.3.1)."""
+    secret = client.public_secret
+    return {"client_id": client.id} | ({"client_secret": secret} if secret else {})
+
+
+def ask(url: str, form: Mapping[str, str] | None = None) -> Mapping[str, object]:
+    """Return the document at a URL, which may be a refusal."""
     site = _site(url)
     try:
-        answer = (
-            site.get()
-            if form is None
-            else site.post("", form, content_type="application/x-www-form-urlencoded")
-        )
+        if form is None:
+            return site.get().document()
+        body = urlencode(form).encode()
+        kind = "application/x-www-form-urlencoded"
+        return site.post("", body, content_type=kind).document()
     finally:
         site.close()
-    document = answer.document()
+
+
+def refuse_error(document: Mapping[str, object], url: str) -> None:
+    """Raise `SignInFailed` for an error (RFC 6749 section 5.2).
+
+    Its words are the issuer's, never a code or token.
+    """
     if "error" in document:
-        # RFC 6749 section 5.2; its words are the issuer's, never a code or token.
         why = document.get("error_description") or document["error"]
-        raise SignInFailed(f"{answer.site} refused: {why}")
-    return document
+        raise SignInFailed(f"{_site(url).name} refused: {why}")
 
 
 def _site(url: str) -> Site:

@@ -1,6 +1,7 @@
 """A profile: one CA by its URL and its pinned root key, under a short name.
 
-`~/.config/daypass/NAME.json` is written by `setup` once and by nothing afterwards. What
+`~/.config/daypass/NAME.json` is written by `setup` once and by nothing afterwards; its
+key `flow` says how to sign in where somebody disagrees with what suits. What
 is remembered of the CA's trust bundle changes often and is no setting, so it lives in
 `~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can also
 change the pin.
@@ -30,6 +31,8 @@ class Profile:
     url: str
     pin: str
     """The root key's fingerprint."""
+    flow: str | None = None
+    """How to sign in, of `client.flows`; None for what suits."""
 
     @property
     def words(self) -> str:
@@ -66,18 +69,24 @@ def find(name: str) -> Profile | None:
     if content is None:
         return None
     document = _document(content)
-    url, pin = document.get("url"), document.get("pin")
-    if not isinstance(url, str) or not isinstance(pin, str):
+    url, pin, flow = (document.get(key) for key in ("url", "pin", "flow"))
+    if (
+        not isinstance(url, str)
+        or not isinstance(pin, str)
+        or not isinstance(flow, str | None)
+    ):
         raise Unable(
             f"{path} is not a profile", hint=f"rm {path}, then: ca-login setup URL"
         )
-    return Profile(name, url, pin)
+    return Profile(name, url, pin, flow)
 
 
 def save(profile: Profile) -> Path:
     """Write a profile to its file; return where that is."""
     path = path_of(profile.name)
     document = {"v": 1, "url": profile.url, "pin": profile.pin}
+    if profile.flow is not None:
+        document["flow"] = profile.flow
     files.write(path, json.dumps(document, indent=2).encode() + b"\n")
     return path
 

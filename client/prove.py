@@ -1,20 +1,15 @@
-"""Prove who is asking: by an ID token from a browser sign-in, or one that was given."""
+"""Prove who is asking, for one key: by a sign-in, or by a token that a job is given."""
 
 import os
-import re
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from ca.binding import SALT_BYTES, encode_base64url, nonce_for
-from client import files
-from client.failure import BadAnswer, Misuse, SignInFailed
-from client.messages import Client, Discovery, Issuer
+from ca.binding import SALT_BYTES, audience_for, encode_base64url, nonce_for
+from client import ambient, flows, token
+from client.failure import BadAnswer, Misuse
+from client.flows import Offer
+from client.messages import Client, Discovery
 from client.terminal import Terminal
-
-_TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
-_LONGEST_TOKEN = 16_384
-"""Bytes; the CA takes no longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,72 +21,104 @@ class Proof:
     """What the token's nonce was made with."""
 
 
-def read_token(source: str) -> Proof:
-    """Read an ID token from a file, or from standard input for `-`.
+@dataclass(frozen=True, slots=True)
+class How:
+    """What was said about how to sign in."""
 
-    It is sent as it is, so its client must be one that is not bound to a key by a
-    nonce. No error ever quotes what was read.
+    flow: str | None = None
+    """Of `client.flows`; None for what suits."""
+    issuer: str | None = None
+    """Its name; None for the first that the CA names."""
+    token_file: str | None = None
+    """Where an ID token is that somebody else got; no sign-in then."""
+    open_browser: bool = True
+
+
+def prove(discovery: Discovery, key_blob: bytes, how: How, terminal: Terminal) -> Proof:
+    """Get an ID token for this key alone, where that can be had.
+
+    It is bound to the key by its nonce or its audience (design invariant 5), so that a
+    token that is stolen on the way buys nothing for another key.
     """
-    content = _read_source(source)
-    token = content.strip()
-    if len(token) > _LONGEST_TOKEN or _TOKEN.fullmatch(token) is None:
-        raise Misuse(
-            f"{'standard input' if source == '-' else source} holds no ID token",
-            hint="give the file that holds the token and nothing else",
+    if how.token_file is not None:
+        terminal.step("read the token")
+        return Proof(token.read(how.token_file))
+    terminal.step("find a way to sign in")
+    flow, offers = flows.choose(discovery, told=how.flow, issuer=how.issuer)
+    if flow == flows.CI:
+        return Proof(_job_token(discovery.origin, key_blob, offers, terminal))
+    offer = offers[0]
+    terminal.step(f"sign in at {offer.issuer.url}")
+    salt = os.urandom(SALT_BYTES) if offer.client.binding == "nonce" else None
+    nonce = None if salt is None else nonce_for(key_blob, salt)
+    if flow == flows.DEVICE:
+        id_token = _with_code(offer, nonce, terminal)
+    else:
+        id_token = _with_browser(offer, nonce, terminal, open_it=how.open_browser)
+    if not token.is_token(id_token.encode(errors="replace")):
+        raise BadAnswer(
+            f"{offer.issuer.url} answered with something that is no ID token"
         )
-    return Proof(token.decode())
+    return Proof(id_token, None if salt is None else encode_base64url(salt))
 
 
-def _read_source(source: str) -> bytes:
-    # One byte more than fits, to know that it does not.
-    if source == "-":
-        # Closed (`<&-`), standard input is None.
-        return sys.stdin.buffer.read(_LONGEST_TOKEN + 1024) if sys.stdin else b""
-    content = files.read(Path(source), limit=_LONGEST_TOKEN + 1024)
-    if content is None:
-        raise Misuse(f"there is no file {source}", hint="ca-login --help")
-    return content
+def _job_token(
+    origin: str, key_blob: bytes, offers: Sequence[Offer], terminal: Terminal
+) -> str:
+    """Return the token of the platform: made now for this key, where it can be."""
+    terminal.step("get the job's token")
+    if ambient.is_made():
+        return ambient.read()
+    if not ambient.is_there():
+        raise ambient.missing()
+    audiences = {_audience(origin, key_blob, offer.client) for offer in offers}
+    if len(audiences) > 1:
+        names = dict.fromkeys(offer.issuer.name for offer in offers)
+        raise Misuse(
+            f"this CA takes jobs' tokens of several kinds, from {', '.join(names)}",
+            hint="add --issuer NAME, which must have one client for jobs",
+        )
+    return ambient.request(audiences.pop())
 
 
-def sign_in(
-    discovery: Discovery, key_blob: bytes, *, open_browser: bool, terminal: Terminal
-) -> Proof:
-    """Have a person sign in with their browser, for this key alone.
+def _audience(origin: str, key_blob: bytes, client: Client) -> str:
+    if client.binding == "audience":
+        return audience_for(origin, key_blob)
+    return client.id
 
-    The token's nonce is a hash of the key (design invariant 5), so a token that is
-    stolen on the way buys nothing for another key.
-    """
-    # Imported here because a sign-in with a token needs no web server.
-    from client import browser, oidc  # noqa: PLC0415
 
-    issuer, client = _choose(discovery)
-    terminal.step(f"sign in at {issuer.url}")
-    endpoints = oidc.discover(issuer)
-    salt = os.urandom(SALT_BYTES)
-    with browser.Listener() as listener:
-        attempt = oidc.Attempt(listener.redirect_uri, nonce_for(key_blob, salt))
+def _with_browser(
+    offer: Offer, nonce: str | None, terminal: Terminal, *, open_it: bool
+) -> str:
+    """Have a person sign in here, with their browser."""
+    # Imported here because other ways to sign in need no web server.
+    from client import browser, oidc, session  # noqa: PLC0415
+
+    client = offer.client
+    endpoints = oidc.discover(offer.issuer)
+    with browser.Listener(client.redirect_host, client.redirect_ports) as listener:
+        attempt = oidc.Attempt(listener.redirect_uri, nonce)
         listener.expect(
             browser.Expected(
                 attempt.state, endpoints.issuer, names_issuer=endpoints.names_itself
             )
         )
         url = oidc.authorization_url(endpoints, client, attempt)
-        opened = open_browser and browser.open_browser(url)
+        opened = open_it and session.open_browser(url)
         terminal.say(f"{'your browser should have opened' if opened else 'open'} {url}")
         code = listener.wait()
-    token = oidc.exchange(endpoints, client, attempt, code=code)
-    if _TOKEN.fullmatch(token.encode(errors="replace")) is None:
-        raise BadAnswer(f"{issuer.url} answered with something that is no ID token")
-    return Proof(token, encode_base64url(salt))
+    return oidc.exchange(endpoints, client, attempt, code=code)
 
 
-def _choose(discovery: Discovery) -> tuple[Issuer, Client]:
-    """Return the first client that people sign in with."""
-    for issuer in discovery.issuers:
-        for client in issuer.clients:
-            if client.binding == "nonce":
-                return issuer, client
-    raise SignInFailed(
-        "this CA has no sign-in by browser",
-        hint="give a token: ca-login --token-file FILE",
-    )
+def _with_code(offer: Offer, nonce: str | None, terminal: Terminal) -> str:
+    """Have a person sign in on another device, with a code."""
+    from client import device, oidc  # noqa: PLC0415 as above
+
+    endpoints = oidc.discover(offer.issuer)
+    begun = device.begin(endpoints, offer.client, nonce=nonce)
+    terminal.say(f"on any device, open {begun.address}")
+    terminal.say(f"and enter the code {begun.user_code}")
+    if begun.address_with_code is not None:
+        terminal.say(f"or open {begun.address_with_code}")
+    terminal.say("never enter a code that somebody sent you: they would sign in as you")
+    return device.wait(endpoints, offer.client, begun)

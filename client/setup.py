@@ -9,6 +9,7 @@ from client import profile
 from client.api import CA, parse_pin
 from client.arguments import Parser
 from client.failure import DONE, Misuse, Untrusted
+from client.flows import FLOWS
 from client.profile import DEFAULT, Profile
 from client.terminal import Terminal, ask
 
@@ -21,6 +22,7 @@ ca-login setup: get to know a CA, once on a new machine
 
   --pin SHA256:...  the root key's fingerprint, as `ca-admin init` printed it
   --profile NAME    what to call this CA (default: default)
+  --flow FLOW       always sign in by browser, device or ci; else by what suits
   --json            the result as JSON, on standard output
   -v, --verbose     show each step
 """
@@ -33,6 +35,7 @@ class Options:
     url: str
     pin: str | None
     name: str
+    flow: str | None
 
 
 def run(argv: list[str], terminal: Terminal) -> int:
@@ -42,7 +45,8 @@ def run(argv: list[str], terminal: Terminal) -> int:
     with CA(options.url) as ca:
         before = profile.find(options.name)
         pin = options.pin or (before.pin if before else _ask_for_pin(ca))
-        chosen = Profile(options.name, ca.url, pin)
+        flow = options.flow or (before.flow if before else None)
+        chosen = Profile(options.name, ca.url, pin, flow)
         _refuse_other(before, chosen)
         bundle = ca.bundle(pin, known=profile.recall(chosen))
     profile.remember(chosen, bundle.known())
@@ -73,21 +77,29 @@ def _ask_for_pin(ca: CA) -> str:
 
 def _refuse_other(before: Profile | None, chosen: Profile) -> None:
     """Never change whom a profile trusts by typing a command twice."""
-    if before is not None and before != chosen:
+    if before is None or before == chosen:
+        return
+    path = profile.path_of(before.name)
+    if (before.url, before.pin) == (chosen.url, chosen.pin):
         raise Misuse(
-            f"the profile {before.name!r} is for {before.url} with {before.pin}",
-            hint="add --profile NAME for another CA, or first:"
-            f" rm {profile.path_of(before.name)}",
+            f"the profile {before.name!r} is there, with another flow",
+            hint=f"change the key flow in {path}",
         )
+    raise Misuse(
+        f"the profile {before.name!r} is for {before.url} with {before.pin}",
+        hint=f"add --profile NAME for another CA, or first: rm {path}",
+    )
 
 
 def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser = Parser("ca-login setup", HELP)
     parser.add_argument("url", metavar="URL")
     parser.add_argument("--pin", type=parse_pin)
+    parser.add_argument("--flow", choices=FLOWS)
     values = parser.read(argv, terminal)
     return Options(
         url=values.url,
         pin=values.pin,
         name=DEFAULT if values.profile is None else values.profile,
+        flow=values.flow,
     )

@@ -128,11 +128,15 @@ class FakeCA:
         """Return the public line of one of its keys."""
         return public_line(self.keys / name)
 
-    def trust_issuer(self, url: str, *, binding: str = "nonce") -> None:
-        """Name an issuer that people sign in with."""
-        scopes = ["openid", "email"]
-        client = {"id": "ca-login", "binding": binding, "scopes": scopes}
-        self.issuers.append({"name": "corp", "url": url, "clients": [client]})
+    def trust_issuer(
+        self, url: str, *, name: str = "corp", flow: str = "browser", **client: object
+    ) -> dict[str, Any]:
+        """Name an issuer with one client; return the client, to be changed."""
+        ordinary = {"id": "ca-login", "flow": flow, "scopes": ["openid", "email"]}
+        bound = {"binding": "audience" if flow == "ci" else "nonce"}
+        one = ordinary | bound | client
+        self.issuers.append({"name": name, "url": url, "clients": [one]})
+        return one
 
     def roots(self) -> bytes:
         """Return the roots document as it is now."""

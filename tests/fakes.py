@@ -11,7 +11,7 @@
         idp.hits["/jwks"]                         # how often it was asked
 
 Its `/authorize` signs in `idp.user`, or whomever `login_hint` names, without a
-question.
+question, and so does the device flow, once `idp.device_errors` are used up.
 """
 
 import contextlib
@@ -95,6 +95,19 @@ class FakeIdP:
             for name, g in (("ada", ["dev"]), ("grace", ["dev", "oncall"]))
         }
         """The claims about each person, besides `sub`."""
+        self.forms: list[dict[str, str]] = []
+        """What was asked at `/device_authorization` and `/token`."""
+        self.device: dict[str, Any] = {
+            "user_code": "WDJBMJHT",
+            "verification_uri": "https://login.example.com/device",
+            "expires_in": 600,
+            "interval": 1,
+        }
+        """What a sign-in by code begins with."""
+        self.device_errors: list[str] = []
+        """What is answered, one after the other, before somebody has signed in."""
+        self.device_nonce = True
+        """Whether a nonce comes back in the device flow, as no standard says."""
         self._codes: dict[str, dict[str, str]] = {}
         self._server = _Server(self)
         if tls is not None:
@@ -168,6 +181,7 @@ class FakeIdP:
             jwks_uri=f"{self.url}/jwks",
             authorization_endpoint=f"{self.url}/authorize",
             token_endpoint=f"{self.url}/token",
+            device_authorization_endpoint=f"{self.url}/device_authorization",
             response_types_supported=["code"],
             subject_types_supported=["public"],
             id_token_signing_alg_values_supported=["RS256", "ES256", "EdDSA"],
@@ -192,6 +206,9 @@ class FakeIdP:
 
     def exchange(self, asked: dict[str, str]) -> Answer:
         """Give tokens for a code, once, to whoever began (RFC 7636 section 4.6)."""
+        self.forms.append(asked)
+        if "device_code" in asked:
+            return self._exchange_device_code(asked)
         begun = self._codes.pop(asked.get("code", ""), None)
         challenge = sha256(asked.get("code_verifier", "").encode()).digest()
         if (
@@ -201,9 +218,28 @@ class FakeIdP:
             or asked.get("redirect_uri") != begun["redirect_uri"]
         ):
             return _json(400, error="invalid_grant")
-        claims: dict[str, Any] = {"sub": begun["user"], "nonce": begun["nonce"]}
-        claims |= {"aud": begun["client_id"], "auth_time": int(self.now())}
-        id_token = self.token(**claims, **self.people[begun["user"]])
+        return self._tokens(begun["user"], begun["client_id"], begun["nonce"])
+
+    def begin_device(self, asked: dict[str, str]) -> Answer:
+        """Answer `/device_authorization` (RFC 8628 section 3.1)."""
+        self.forms.append(asked)
+        code = secrets.token_urlsafe(16)
+        self._codes[code] = asked
+        return _json(**{"device_code": code} | self.device)
+
+    def _exchange_device_code(self, asked: dict[str, str]) -> Answer:
+        if self.device_errors:
+            return _json(400, error=self.device_errors.pop(0))
+        begun = self._codes.pop(asked["device_code"], None)
+        if begun is None or begun["client_id"] != asked.get("client_id"):
+            return _json(400, error="invalid_grant")
+        nonce = begun.get("nonce") if self.device_nonce else None
+        return self._tokens(self.user, begun["client_id"], nonce)
+
+    def _tokens(self, user: str, client: str, nonce: str | None) -> Answer:
+        claims: dict[str, Any] = {"sub": user, "nonce": nonce, "aud": client}
+        claims |= {"auth_time": int(self.now())} | self.people[user]
+        id_token = self.token(**claims)
         return _json(id_token=id_token, access_token="none", token_type="Bearer")  # noqa: S106
 
 
@@ -226,6 +262,7 @@ class _Server(ThreadingHTTPServer):
             "GET /jwks": idp.publish_keys,
             "GET /authorize": idp.authorize,
             "POST /token": idp.exchange,
+            "POST /device_authorization": idp.begin_device,
         }
 
     def handle_error(self, *_: object) -> None:

@@ -83,7 +83,8 @@ class Verifier:
             case Binding.NONCE:
                 _check_nonce(signed_claims, key_blob=key_blob, salt=salt)
             case Binding.AUDIENCE:
-                _check_bound(audience, audience_for(self._origin, key_blob))
+                bound = audience_for(self._origin, key_blob)
+                _check_bound(audience, bound, hint=_ASK_FOR_AUDIENCE)
             case Binding.NONE:
                 pass  # whoever comes first wins, and reaches no role
             case _:
@@ -159,11 +160,18 @@ def _check_nonce(
     _check_bound(signed_claims.get("nonce"), bound)
 
 
-def _check_bound(value: object, bound: str) -> None:
+_ASK_FOR_AUDIENCE = (
+    "get a token for the audience that this prints: ca-login --key FILE --print-audience"
+)
+
+
+def _check_bound(value: object, bound: str, *, hint: str | None = None) -> None:
     if not isinstance(value, str) or not hmac.compare_digest(
         value.encode(), bound.encode()
     ):
-        raise TokenBindingWrong("the token is not bound to the key that was sent")
+        raise TokenBindingWrong(
+            "the token is not bound to the key that was sent", hint=hint
+        )
 
 
 def _identity(

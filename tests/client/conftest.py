@@ -2,6 +2,8 @@
 
 import json
 import os
+import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -112,3 +114,13 @@ def browser(
         return seen
 
     return choose
+
+
+@pytest.fixture
+def own_key(home: Path) -> Path:
+    """Make a key pair of the person's own, under a passphrase that nobody knows."""
+    path = home / ".ssh" / "mine"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", secrets.token_hex()]
+    subprocess.run([*command, "-C", "a comment", "-f", path], check=True)
+    return path

@@ -16,7 +16,8 @@ import pytest
 from ca.binding import decode_base64url, nonce_for
 from ca.certificate import parse_line
 from client import browser as subject
-from client.failure import SignInFailed
+from client import session
+from client.failure import SignInFailed, Unable
 from tests.fakes import Answer
 
 ROOT = Path(__file__).parents[2]
@@ -254,7 +255,7 @@ def test_an_issuer_that_redirects_is_refused(sign_in, idp):
 
 
 def test_a_ca_without_a_browser_sign_in_says_what_to_do(run, ca):
-    ca.trust_issuer("https://ci.example.com", binding="none")
+    ca.trust_issuer("https://ci.example.com", flow="ci", binding="none")
     run("setup", ca.url, "--pin", ca.pin)
 
     said = run()
@@ -266,7 +267,7 @@ def test_a_ca_without_a_browser_sign_in_says_what_to_do(run, ca):
 def test_the_first_client_for_people_is_taken(run, ca, idp, browser):
     ca.issuers.insert(0, {"name": "ci", "url": "https://ci.example.com", "clients": []})
     ca.issuers[1]["clients"].insert(
-        0, {"id": "ci", "binding": "none", "scopes": ["openid"]}
+        0, {"id": "ci", "flow": "ci", "binding": "none", "scopes": ["openid"]}
     )
     browser("honest")
     run("setup", ca.url, "--pin", ca.pin)
@@ -341,7 +342,7 @@ def test_no_open_opens_nothing(sign_in, tmp_path, monkeypatch):
 def test_a_browser_gets_the_url_last_and_our_output_never(sign_in, capfd, monkeypatch):
     monkeypatch.setenv("BROWSER", "echo:echo %s")
 
-    assert subject.open_browser("https://example.com/")
+    assert session.open_browser("https://example.com/")
 
     assert capfd.readouterr().out == ""
 
@@ -353,14 +354,141 @@ def test_a_browser_gets_the_url_last_and_our_output_never(sign_in, capfd, monkey
         ({"DISPLAY": ":0"}, ["xdg-open", "x-www-browser"]),
         ({"WAYLAND_DISPLAY": "wayland-0"}, ["xdg-open", "x-www-browser"]),
         ({"DISPLAY": ":0", "SSH_CONNECTION": "x"}, []),
-        ({"BROWSER": "firefox:w3m %s: "}, ["firefox", "w3m %s"]),
+        ({"DISPLAY": ":0", "SSH_TTY": "/dev/pts/1"}, []),
+        ({"DISPLAY": ":0", "container": "podman"}, []),
+        ({"BROWSER": "firefox:chromium %s: "}, ["firefox", "chromium %s"]),
+        ({"BROWSER": "/usr/bin/w3m %s:lynx:open", "SSH_CONNECTION": "x"}, ["open"]),
+        ({"BROWSER": "www-browser", "DISPLAY": ":0"}, []),
     ],
 )
-def test_which_browsers_are_tried(monkeypatch, environment, commands):
+def test_which_browsers_are_tried(monkeypatch, tmp_path, environment, commands):
+    monkeypatch.delenv("container", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert subject.browsers() == commands
+    assert session.browsers(root=tmp_path) == commands
+
+
+@pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv"])
+def test_a_container_has_no_screen_of_its_own(monkeypatch, tmp_path, mark):
+    monkeypatch.delenv("container", raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    (tmp_path / "run").mkdir()
+    assert session.browsers(root=tmp_path) != []
+
+    (tmp_path / mark).touch()
+
+    assert session.browsers(root=tmp_path) == []
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def redirect_of(err: str) -> str:
+    return parse_qs(urlsplit(url_in(err)).query)["redirect_uri"][0]
+
+
+def test_a_provider_that_wants_a_port_it_knows_gets_that_one_each_time(
+    sign_in, browser, ca
+):
+    browser("honest")
+    port = free_port()
+    ca.issuers[0]["clients"][0]["redirect_ports"] = [port]
+
+    for _ in range(3):
+        said = sign_in()
+        assert said.status == 0, said.err
+        assert redirect_of(said.err) == f"http://127.0.0.1:{port}/callback"
+
+
+def test_of_several_known_ports_the_first_free_one_is_taken(sign_in, browser, ca):
+    browser("honest")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = [taken.getsockname()[1], free_port()]
+        ca.issuers[0]["clients"][0]["redirect_ports"] = ports
+
+        said = sign_in()
+
+    assert redirect_of(said.err) == f"http://127.0.0.1:{ports[1]}/callback"
+    assert said.status == 0
+
+
+def test_when_all_known_ports_are_taken_they_are_named(sign_in, ca, idp):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ca.issuers[0]["clients"][0]["redirect_ports"] = [port]
+
+        said = sign_in()
+
+    assert said.status == 1
+    assert f"cannot listen on port {port} of 127.0.0.1" in said.err
+    assert "hint: see what else listens there: ss -ltnp" in said.err
+    assert idp.hits["/authorize"] == 0
+
+
+def test_a_provider_that_wants_the_name_localhost_gets_it(sign_in, browser, ca):
+    browser("honest")
+    ca.issuers[0]["clients"][0]["redirect_host"] = "localhost"
+
+    said = sign_in()
+
+    assert said.status == 0
+    assert redirect_of(said.err).startswith("http://localhost:")
+
+
+def has_ipv6() -> bool:
+    """Say whether `::1` is an address here, as in not every container."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def test_whoever_calls_it_localhost_is_heard_at_each_of_its_addresses():
+    with subject.Listener("localhost") as listener:
+        port = int(listener.host.partition(":")[2])
+        for address in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
+            with socket.create_connection((address, port)) as browser:
+                browser.sendall(b"GET /callback HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b" 404 " in browser.recv(4096)
+
+
+def test_nobody_else_listens_at_the_other_address_of_localhost():
+    if not has_ipv6():
+        return  # then nobody can
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(Unable, match=f"port {port} of localhost"):
+            subject.Listener("localhost", [port])
+
+
+def test_more_parameters_are_said_and_none_of_ours_is_replaced(sign_in, browser, ca):
+    browser("honest")
+    parameters = {"prompt": "login", "hd": "a b&c", "state": "evil", "nonce": "evil"}
+    ca.issuers[0]["clients"][0]["parameters"] = parameters
+
+    said = sign_in()
+
+    query = parse_qs(urlsplit(url_in(said.err)).query)
+    assert said.status == 0
+    assert (query["prompt"], query["hd"]) == (["login"], ["a b&c"])
+    assert "evil" not in url_in(said.err)
+
+
+def test_a_public_secret_is_said_with_the_code_alone(sign_in, browser, ca, idp):
+    browser("honest")
+    ca.issuers[0]["clients"][0]["public_secret"] = "not-one"  # noqa: S105 as it says
+
+    said = sign_in()
+
+    assert said.status == 0
+    assert idp.forms[0]["client_secret"] == "not-one"  # noqa: S105 as it says
+    assert "not-one" not in said.err
 
 
 def test_nobody_signs_in_for_ever():
