@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import check, database, init
+from ca.admin import check, database, init, policy
 from ca.admin.command import (
     DENIED,
     DONE,
@@ -29,12 +29,14 @@ Look after a certificate authority, on the signer's own machine.
   init DIR        make a new CA: configuration, policy, keys, roots, database
   check-config    read configuration and policy, and print what is in force
   db upgrade      bring the database to the schema of this program
+  policy          check | test | explain: who gets what, why, and is it meant so
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
       --issuer https://login.example.com --client-id daypass \\
       --email-domain example.com
   ca-admin check-config --config /etc/daypass/daypass.toml
+  ca-admin policy explain --email ada@example.com --principal root
 
 All but init read the configuration named by --config or $DAYPASS_CONFIG. Results go to
 standard output, with --json as JSON; ca-admin COMMAND --help says more of each.
@@ -46,6 +48,7 @@ COMMANDS: Mapping[str, Command] = {
     "init": init,
     "check-config": check,
     "db": database,
+    "policy": policy,
 }
 
 

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Never, Protocol
 
@@ -110,6 +110,11 @@ def config_file(options: Options) -> Path:
             hint=f"ca-admin {options.command} --config FILE",
         )
     return Path(name)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as people list them."""
+    return ", ".join(names) or "nothing"
 
 
 def _lines(text: str) -> list[str]:

@@ -38,7 +38,7 @@ class _IdentityTable(Table, frozen=True):
 def run_case(policy: Policy, case: CaseTable, *, issuers: Collection[str]) -> None:
     """Raise `Misconfigured` unless the identity gets exactly what the test says."""
     with at("identity"):
-        identity = _identity(case.identity, issuers)
+        identity = identity_in(case.identity, issuers, now=TEST_TIME)
     got, why = _got(policy, identity, _wishes(case))
     if got == set(case.gets):
         return
@@ -72,7 +72,13 @@ def _wishes(case: CaseTable) -> Wishes:
     return Wishes(principals=case.asks, reason=case.reason, source=source)
 
 
-def _identity(table: Mapping[str, object], issuers: Collection[str]) -> Identity:
+def identity_in(
+    table: Mapping[str, object], issuers: Collection[str], *, now: datetime
+) -> Identity:
+    """Return the identity that somebody wrote down, as in a test; nobody proved it.
+
+    Raises `Misconfigured` for one that could not come out of a token.
+    """
     own = _IdentityTable.__struct_fields__
     shape = convert(
         {key: value for key, value in table.items() if key in own}, _IdentityTable
@@ -87,15 +93,15 @@ def _identity(table: Mapping[str, object], issuers: Collection[str]) -> Identity
         binding=Binding.NONCE,
         email=shape.email if shape.email_verified else None,
         groups=shape.groups,
-        auth_time=_auth_time(shape.auth_age),
+        auth_time=_auth_time(shape.auth_age, now=now),
         claims=VerifiedClaims(
             {key: value for key, value in table.items() if key not in _NOT_CLAIMS}
         ),
     )
 
 
-def _auth_time(age: str | None) -> datetime | None:
+def _auth_time(age: str | None, *, now: datetime) -> datetime | None:
     with at("auth_age"):
         if age is None:
             return None
-        return TEST_TIME - parse_duration(age, most=LONGEST_AUTH_AGE)
+        return now - parse_duration(age, most=LONGEST_AUTH_AGE)

@@ -38,12 +38,28 @@ def load_policy(text: bytes, *, issuers: frozenset[str]) -> Policy:
     `issuers` are the names in the configuration. A file without a rule is refused:
     more likely it was cut short than meant.
     """
-    file = parse_file(text)
-    policy = _build(file, hashlib.sha256(text).hexdigest(), issuers)
-    for number, raw in enumerate(file.test, start=1):
-        with at(f"test {number}"):
-            run_case(policy, convert(raw, CaseTable), issuers=issuers)
+    policy, cases = load_untested(text, issuers=issuers)
+    for number, raw in enumerate(cases, start=1):
+        run_test(policy, raw, number=number, issuers=issuers)
     return policy
+
+
+def load_untested(
+    text: bytes, *, issuers: frozenset[str]
+) -> tuple[Policy, tuple[Raw, ...]]:
+    """Read a policy file; return it and its tests, which nobody has run yet."""
+    file = parse_file(text)
+    return _build(file, hashlib.sha256(text).hexdigest(), issuers), file.test
+
+
+def run_test(
+    policy: Policy, raw: Raw, *, number: int, issuers: frozenset[str]
+) -> CaseTable:
+    """Run one `[[test]]` and return it; raise `Misconfigured` if it fails."""
+    with at(f"test {number}"):
+        case = convert(raw, CaseTable)
+        run_case(policy, case, issuers=issuers)
+    return case
 
 
 def _build(file: PolicyFile, sha256: str, issuers: frozenset[str]) -> Policy:

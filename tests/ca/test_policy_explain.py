@@ -18,10 +18,10 @@ def explained(policy, *principals, identity=ADA, source="192.0.2.1", **wishes):
 
 
 def outcome_of(explanation: Explanation, name: str = "developers") -> tuple[str, str]:
-    (found,) = (
-        one for one in (*explanation.rules, *explanation.denies) if one.name == name
-    )
-    return str(found.outcome), found.reason
+    outcomes = [(o.name, o.outcome, o.reason) for o in explanation.rules]
+    outcomes += [(o.name, o.outcome, o.reason) for o in explanation.denies]
+    ((_, outcome, reason),) = (one for one in outcomes if one[0] == name)
+    return str(outcome), reason
 
 
 def test_what_is_granted_is_shown_as_the_certificate_would_say_it():

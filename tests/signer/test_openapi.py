@@ -5,6 +5,7 @@ does not, or that refuses with something else than it announced.
 """
 
 import inspect
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from werkzeug.routing import Rule
 
 from ca import errors
 from ca.errors import BadRequest, CAError, Denied, NotFound, Unavailable
-from ca.messages import Readiness, SignRequest, SignResponse
+from ca.messages import Problem, Readiness, SignRequest, SignResponse
 from signer import openapi
 from signer.app import create_app
 from signer.openapi import describe, operation_of, refusals_of
@@ -51,8 +52,12 @@ def undescribed(app: Flask) -> list[str]:
     ]
 
 
+def served(app: Flask) -> Any:
+    return app.test_client().get("/openapi.json").json
+
+
 def described_at(app: Flask, path: str, method: str = "get"):
-    return app.test_client().get("/openapi.json").json["paths"][path][method]
+    return served(app)["paths"][path][method]
 
 
 def announced(app: Flask, rule: Rule) -> set[tuple[int, str]]:
@@ -77,7 +82,7 @@ def test_a_route_that_says_nothing_would_be_noticed(app):
 
 
 def test_the_document_has_each_route_with_each_of_its_methods(app):
-    paths = app.test_client().get("/openapi.json").json["paths"]
+    paths = served(app)["paths"]
 
     assert {
         (path, method.upper())
@@ -132,7 +137,8 @@ def test_what_the_http_layer_refuses_was_announced(body, type_, app):
 def refused(app: Flask, path: str, **request: object) -> None:
     answer = app.test_client().post(path, **request)
     (rule,) = (rule for rule in app.url_map.iter_rules() if rule.rule == path)
-    assert (answer.status_code, answer.json["code"]) in announced(app, rule)
+    problem = msgspec.json.decode(answer.data, type=Problem)
+    assert (answer.status_code, problem.code) in announced(app, rule)
 
 
 def test_a_spent_token_and_a_database_that_is_gone_were_announced(app):
