@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ca.certificate import parse_line
 from ca.config import Config
+from ca.endpoints import open_tls
 from ca.errors import CAError, Misconfigured
 from ca.ledger import Ledger
 from ca.oidc import Verifier
@@ -77,7 +78,11 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     All but the policy where there was an authority `before`: its policy holds on, so
     that a file that is wrong by now keeps nobody from opening.
     """
-    store = Store.open(config.database_url)
+    if config.tls is not None:
+        open_tls(config.tls.certificate, config.tls.key)
+    store = Store.open(
+        config.database_url, password_file=config.database_password_file
+    )
     user_ca_key = open_key(config.user_ca_key)
     online_key = open_key(config.online_key)
     signed_roots = load_roots(config.roots_file)

@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from ca.endpoints import database_url, refuse_exposed_listener
 from ca.errors import Misconfigured
 from ca.identity import Binding
 from ca.issuers import ClientSettings, Flow, IssuerSettings, refuse_insecure_url
@@ -44,7 +45,11 @@ class ServerTable(_Table, frozen=True):
     """How the signer listens."""
 
     listen: Text
-    """`address:port`. Put TLS in front of anything but loopback."""
+    """`address:port`. Anything but loopback needs TLS: here, or at a trusted proxy."""
+    tls_certificate: Text | None = None
+    """The certificate for the CA's URL and its chain, PEM. Read at each connection."""
+    tls_key: Text | None = None
+    """Its private key, PEM. Who holds it can read ID tokens and answer as the CA."""
     processes: Annotated[int, Meta(ge=1, le=64)] = 2
     """Worker processes. They share nothing but the database."""
     threads: Annotated[int, Meta(ge=1, le=256)] = 16
@@ -58,9 +63,12 @@ class DatabaseTable(_Table, frozen=True):
     """Where the ledger and all other state is."""
 
     url: Text
-    """An SQLAlchemy URL; `sqlite:///FILE` for the embedded default. Who can write
-    there can lose records and let a token be spent twice, but gets nothing signed that
-    policy does not grant."""
+    """An SQLAlchemy URL: `sqlite:///FILE` for the embedded default, or
+    `postgresql+psycopg://USER@HOST/NAME`. Who can write there can lose records and let
+    a token be spent twice, but gets nothing signed that policy does not grant."""
+    password_file: Text | None = None
+    """Holds the database server's password, on one line. As precious as what is
+    there."""
 
 
 class SubjectKeyTable(_Table, frozen=True):
@@ -144,6 +152,14 @@ KeyLocation = FileLocation | AgentLocation
 
 
 @dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """What the signer proves itself with, as absolute paths."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What the signer works by: validated, paths absolute."""
 
@@ -152,8 +168,10 @@ class Config:
     policy_file: Path
     roots_file: Path
     server: ServerTable
+    tls: TLSFiles | None
     trusted_proxies: tuple[Network, ...]
     database_url: str
+    database_password_file: Path | None
     user_ca_key: KeyLocation
     online_key: KeyLocation
     issuers: tuple[IssuerSettings, ...]
@@ -181,14 +199,22 @@ def load_config(file: Path) -> Config:
 def _validate(shape: ConfigFile, file: Path) -> Config:
     # Audiences and signed requests are bound to it: it must have one spelling.
     refuse_insecure_url(shape.origin, what="origin", bare=True)
+    tls = _tls(shape.server, file)
+    refuse_exposed_listener(
+        shape.server.listen,
+        encrypted=tls is not None,
+        proxies=shape.server.trusted_proxies,
+    )
     return Config(
         file=file,
         origin=shape.origin,
         policy_file=file.parent / shape.policy_file,
         roots_file=file.parent / shape.roots_file,
         server=shape.server,
+        tls=tls,
         trusted_proxies=tuple(map(_network, shape.server.trusted_proxies)),
-        database_url=_database_url(shape.database.url, file.parent),
+        database_url=database_url(shape.database.url, file.parent),
+        database_password_file=_beside(file, shape.database.password_file),
         user_ca_key=_key_location("user_ca_key", shape.user_ca_key, file.parent),
         online_key=_key_location("online_key", shape.online_key, file.parent),
         issuers=_issuers(shape.issuer),
@@ -216,14 +242,18 @@ def _key_location(name: str, table: KeyTable, folder: Path) -> KeyLocation:
     )
 
 
-def _database_url(url: str, folder: Path) -> str:
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or len(url) == len(prefix):
-        raise Misconfigured(
-            "database.url: not a database we know",
-            hint="write sqlite:///FILE, with FILE relative to the configuration",
-        )
-    return f"{prefix}{folder / url.removeprefix(prefix)}"
+def _tls(server: ServerTable, file: Path) -> TLSFiles | None:
+    certificate = _beside(file, server.tls_certificate)
+    key = _beside(file, server.tls_key)
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise Misconfigured("server: tls_certificate and tls_key go together")
+    return TLSFiles(certificate, key)
+
+
+def _beside(file: Path, name: str | None) -> Path | None:
+    return None if name is None else file.parent / name
 
 
 def _issuers(tables: tuple[IssuerTable, ...]) -> tuple[IssuerSettings, ...]:

@@ -17,6 +17,9 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from ca.authority import Authority, open_authority
+from ca.authorization import LONGEST
+from ca.config import TLSFiles
+from ca.endpoints import open_tls
 from signer.app import create_app
 
 GRACE_SECONDS = 10
@@ -59,7 +62,7 @@ class Server(BaseApplication):
             "graceful_timeout": GRACE_SECONDS,
             "limit_request_line": 2048,
             "limit_request_fields": 32,
-            "limit_request_field_size": 4096,
+            "limit_request_field_size": LONGEST,
             "forwarded_allow_ips": "",
             "worker_tmp_dir": _memory_folder(),
             "control_socket_disable": True,
@@ -67,6 +70,7 @@ class Server(BaseApplication):
             "logger_class": _Log,
             "post_fork": _hold_hangups,
             "post_worker_init": self._reload_on_hup,
+            **_tls_settings(self._authority.config.tls),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -88,6 +92,17 @@ class Server(BaseApplication):
     def _reload_on_hup(self, _worker: object) -> None:
         signal.signal(signal.SIGHUP, lambda _signal, _frame: self.reload_policy())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def _tls_settings(files: TLSFiles | None) -> dict[str, Any]:
+    if files is None:
+        return {}
+    return {
+        "certfile": str(files.certificate),
+        "keyfile": str(files.key),
+        # Called for each connection, so that a renewed certificate is served at once.
+        "ssl_context": lambda _conf, _default: open_tls(files.certificate, files.key),
+    }
 
 
 def _hold_hangups(_arbiter: object, _worker: object) -> None:

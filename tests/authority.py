@@ -16,6 +16,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -163,8 +164,9 @@ class Signer:
     """A real `ca-signer serve` on loopback, which serves while the `with` block runs.
 
     It gets a port of its own, in a copy of the configuration beside the original, so
-    that several can serve one CA. `port` is for a CA whose origin names one, and
-    `command` for another program that takes the configuration as its last word.
+    that several can serve one CA. `port` is for a CA whose origin names one, `command`
+    for another program that takes the configuration as its last word, and `trust` is
+    the certificate of one that serves TLS.
     """
 
     def __init__(
@@ -174,6 +176,7 @@ class Signer:
         port: int | None = None,
         processes: int = 1,
         command: tuple[str, ...] = SERVE,
+        trust: Path | None = None,
     ) -> None:
         # Held for as long as we live, so that nobody else is given the port: Linux
         # lets a server listen on it all the same when both set SO_REUSEADDR.
@@ -192,6 +195,7 @@ class Signer:
         )
         self.log = config_file.with_name(f"signer-{self.port}.log")
         """Everything it has said since it was first started."""
+        self._trust = trust
         self._command = (*command, str(self.config_file))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -213,7 +217,8 @@ class Signer:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{LOOPBACK}:{self.port}"
+        scheme = "http" if self._trust is None else "https"
+        return f"{scheme}://{LOOPBACK}:{self.port}"
 
     @property
     def process_id(self) -> int:
@@ -268,18 +273,33 @@ class Signer:
         """Ask for a certificate."""
         return self.ask("POST", "/v1/user-certificates", msgspec.json.encode(request))
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
         """Send one request on a connection of its own; a body goes as JSON."""
-        connection = http.client.HTTPConnection(
-            LOOPBACK, self.port, timeout=PATIENCE_SECONDS
-        )
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        connection = self._connection()
+        kind = {} if body is None else {"Content-Type": "application/json"}
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {**kind, **headers})
             response = connection.getresponse()
             return Answer(response.status, dict(response.headers), response.read())
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._trust is None:
+            return http.client.HTTPConnection(
+                LOOPBACK, self.port, timeout=PATIENCE_SECONDS
+            )
+        context = ssl.create_default_context(cafile=self._trust)
+        return http.client.HTTPSConnection(
+            LOOPBACK, self.port, timeout=PATIENCE_SECONDS, context=context
+        )
 
     def said(self) -> list[Any]:
         """Return the whole lines of its log, decoded."""

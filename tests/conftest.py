@@ -7,10 +7,14 @@ grow likewise, as long as a test leaves `max_examples` alone.
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from hypothesis import settings
+
+from tests.databases import AnyDatabase, make_sqlite
+from tests.postgres import Postgres
 
 CI = os.environ.get("CI") == "true"
 _SOAK_FACTOR = 10
@@ -29,6 +33,7 @@ _FOREIGN = (
     "KUBERNETES_",
     "MAKE",
     "MFLAGS",
+    "PG",
     "SSH_",
     "SUDO_",
     "WAYLAND_DISPLAY",
@@ -97,6 +102,22 @@ def rounds(request: pytest.FixtureRequest) -> Callable[[int], int]:
     """Return how often to repeat, from how often `make test` does."""
     factor = _SOAK_FACTOR if request.config.getoption("soak") else 1
     return lambda count: count * factor
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL server for all tests; who stops it must start one alone."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> AnyDatabase:
+    """Return an empty database with our tables, once of each kind."""
+    if request.param == "sqlite":
+        return make_sqlite(tmp_path)
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.make_database()
 
 
 @pytest.fixture(autouse=True)

@@ -105,7 +105,7 @@ def _wrap_store(authority: Authority, fuse: Fuse) -> None:
     def before_commit(_connection: sa.Connection) -> None:
         fuse.reach("before the commit")
 
-    sa.event.listen(store._engine, "commit", before_commit)  # noqa: SLF001 (nothing else sees inside a transaction)
+    sa.event.listen(store._database.engine, "commit", before_commit)  # noqa: SLF001 (nothing else sees inside a transaction)
 
 
 def _before_the_answer(app: "WSGIApplication", fuse: Fuse) -> "WSGIApplication":

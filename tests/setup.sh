@@ -25,6 +25,9 @@ sys.exit(print(sys.executable) if sys.version_info >= (3, 11) else 1)' \
 
 python=$(find_python)
 PATH=$PATH:/usr/sbin:/sbin # where Debian keeps sshd, out of ordinary users' PATH
+for folder in /usr/lib/postgresql/*/bin; do # and its servers, one folder a version
+    PATH=$PATH:$folder
+done
 
 missing=
 lacks() {
@@ -38,6 +41,7 @@ for command in "$@"; do
     case $command in
     ssh | ssh-keygen) lacks openssh-client ;;
     sshd) lacks openssh-server ;;
+    postgres) lacks postgresql ;;
     *) lacks "$command" ;;
     esac
 done
@@ -61,6 +65,9 @@ if [ -n "$missing" ]; then
     case $missing in *openssh-server*)
         # The tests start their own; nobody asked for one that serves the network.
         $sudo systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true ;;
+    esac
+    case $missing in *postgresql*)
+        $sudo systemctl disable --now postgresql.service >/dev/null 2>&1 || true ;;
     esac
 fi
 

@@ -1,5 +1,8 @@
 """`ca-admin db upgrade`: run the migrations. Nothing else ever does."""
 
+import math
+from pathlib import Path
+
 from ca.admin.command import DONE, Options, Output, Parser, add_common, config_file
 from ca.config import load_config
 from ca.store.engine import open_engine, translated, writing
@@ -26,19 +29,27 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Options, output: Output) -> int:
     """Run the migrations, and say from where to where."""
-    before, after = migrate(load_config(config_file(options)).database_url)
+    config = load_config(config_file(options))
+    before, after = migrate(
+        config.database_url, password_file=config.database_password_file
+    )
     text = f"database schema {before} -> {after}"
     output.result({"before": before, "after": after}, text)
     return DONE
 
 
-def migrate(url: str, *, create: bool = False) -> tuple[str, str]:
+def migrate(
+    url: str, *, password_file: Path | None = None, create: bool = False
+) -> tuple[str, str]:
     """Run the migrations in one transaction; return the schema before and after."""
     # Imported here: it takes longer than all that any other command does.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config as AlembicConfig  # noqa: PLC0415
 
-    engine = open_engine(url, create=create)
+    # As long as it takes: no request waits for it.
+    engine = open_engine(
+        url, password_file=password_file, create=create, seconds=math.inf
+    )
     try:
         with translated(), writing(engine) as connection:
             before = schema_of(connection)

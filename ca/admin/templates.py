@@ -62,8 +62,11 @@ roots_file = "roots"
 host_patterns = [{host_pattern}]
 
 [server]
-# address:port. Put TLS in front of anything but loopback.
+# address:port. Anything but loopback needs TLS: here, or at a trusted proxy.
 listen = "127.0.0.1:8440"
+# The certificate and its chain, and its private key, as PEM files.
+# tls_certificate = "tls/certificate.pem"
+# tls_key = "tls/key.pem"
 # Worker processes, and requests that each works on at once.
 processes = 2
 threads = 16
@@ -72,8 +75,11 @@ threads = 16
 trusted_proxies = []
 
 [database]
-# Where the ledger is. Loss of it is loss of the record: back it up.
+# Where the ledger is. Loss of it is loss of the record: back it up. For several
+# machines: "postgresql+psycopg://daypass@db.example.com/daypass?sslmode=verify-full"
 url = "sqlite:///daypass.db"
+# Holds the database server's password, on one line.
+# password_file = "database_password"
 
 [user_ca_key]
 # Signs people's certificates. Who holds it and its passphrase is the CA.

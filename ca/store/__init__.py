@@ -3,7 +3,8 @@
     tables      what there is
     batch       which drafts of a batch get a place in the ledger
     requests    what a signed request needs: a record, and an id spent once
-    engine      how a connection is opened and a transaction begun
+    engine      how the database at a URL is opened: `sqlite` or `postgresql`
+    transactions  how a transaction is run, and run again
     database    `Store`: one method, one transaction
 
 What the database itself says never crosses this package's edge: it becomes

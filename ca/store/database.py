@@ -1,8 +1,8 @@
 """The store: one method, one transaction, durable when the method returns."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from ca.errors import CAError, Misconfigured
 from ca.store import requests, tables
 from ca.store.batch import Batch, Draft, Entry, Spent
-from ca.store.engine import open_engine, translated, writing
+from ca.store.transactions import Database, Head
 
 # What each append executes, made once: making a statement costs more than running it.
-_HEAD = sa.select(tables.ledger_head)
 _SET_SIZE = sa.update(tables.ledger_head).values(size=sa.bindparam("new_size"))
 _SPENT = sa.select(tables.token_uses).where(
     tables.token_uses.c.token_sha256.in_(sa.bindparam("tokens", expanding=True))
@@ -35,20 +34,23 @@ class PublishedCurrent:
 class Store:
     """The tables, opened."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, password_file: Path | None = None) -> Self:
         """Open an existing database of exactly our schema, or raise."""
-        store = cls(open_engine(url))
-        store.check_schema()
+        store = cls(Database.open(url, password_file=password_file))
+        try:
+            store.check_schema()
+        except CAError:
+            store.close()
+            raise
         return store
 
     def check_schema(self) -> None:
         """Raise `Misconfigured` unless the schema is the one this code knows."""
-        with self._reading() as connection:
-            found = tables.schema_of(connection)
+        found = self._database.read(tables.schema_of)
         if found != tables.SCHEMA:
             raise Misconfigured(
                 f"the database has schema {found}, this program needs {tables.SCHEMA}",
@@ -57,63 +59,40 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     def append(self, drafts: Sequence[Draft]) -> list[Entry | CAError]:
         """Append a batch in one commit; return each draft's entry or its refusal.
 
         A refused draft leaves no gap: the next one takes its place.
         """
-        with self._writing() as connection:
-            head = connection.execute(_HEAD).one()
-            batch = Batch(
-                size=head.size,
-                serial_base=head.serial_base,
-                spent=_spent(connection, drafts),
-            )
-            outcomes = [batch.place(draft) for draft in drafts]
-            size = head.size + len(batch.entries)
-            connection.execute(_SET_SIZE, {"new_size": size})
-            _insert(connection, tables.entries, [_entry_row(e) for e in batch.entries])
-            _insert(connection, tables.token_uses, [_spent_row(u) for u in batch.spent])
+        appending = _Appending(drafts)
+        outcomes = self._database.write(appending.run, settle=appending.settle)
         known = self._entries({o for o in outcomes if isinstance(o, int)})
         return [known[o] if isinstance(o, int) else o for o in outcomes]
 
     def entry_by_serial(self, serial: int) -> Entry | None:
         """Return the entry that recorded a certificate, or None."""
-        with self._reading() as connection:
-            row = connection.execute(
-                sa.select(tables.entries).where(tables.entries.c.serial == str(serial))
-            ).one_or_none()
+        wanted = sa.select(tables.entries).where(tables.entries.c.serial == str(serial))
+        row = self._database.read(lambda c: c.execute(wanted).one_or_none())
         return None if row is None else _entry(row)
-
-    def recorded(self, serial: int) -> requests.Recorded | None:
-        """Return what is on record of the certificate with this serial, or None."""
-        with self._reading() as connection:
-            return requests.recorded(connection, serial)
-
-    def spend_request(self, id_: bytes, *, time: int, forget_before: int) -> None:
-        """Put the id of a signed request on record; raise `RequestReplayed`."""
-        with self._writing() as connection:
-            requests.spend(connection, id_, time=time, forget_before=forget_before)
 
     def _entries(self, indices: set[int]) -> dict[int, Entry]:
         if not indices:
             return {}
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(tables.entries).where(tables.entries.c.index.in_(indices))
-            )
-            return {entry.index: entry for entry in map(_entry, rows)}
+        wanted = sa.select(tables.entries).where(tables.entries.c.index.in_(indices))
+        rows = self._database.read(lambda c: c.execute(wanted).all())
+        return {entry.index: entry for entry in map(_entry, rows)}
 
     def publish(
         self, make: Callable[[PublishedCurrent | None], PublishedCurrent]
     ) -> PublishedCurrent:
         """Publish what `make` makes of the newest *current*; the same is no change.
 
-        Under the writers' lock, so that versions grow whoever publishes.
+        Under the head's lock, so that versions grow whoever publishes.
         """
-        with self._writing() as connection:
+
+        def work(connection: sa.Connection, _head: Head) -> PublishedCurrent:
             newest = _newest_current(connection)
             made = make(newest)
             if made != newest:
@@ -121,44 +100,85 @@ class Store:
                 _insert(connection, tables.trust_current, [asdict(made)])
             return made
 
+        return self._database.write(work)
+
     def newest_current(self) -> PublishedCurrent | None:
         """Return the *current* that holds, or None before the first."""
-        with self._reading() as connection:
-            return _newest_current(connection)
+        return self._database.read(_newest_current)
 
     def add_blob(self, sha256: str, content: bytes) -> None:
         """Keep an immutable part of the trust bundle; again is no change."""
-        with self._writing() as connection:
-            blobs = tables.trust_blobs
+        blobs = tables.trust_blobs
+
+        def work(connection: sa.Connection, _head: Head) -> None:
             known = sa.select(blobs.c.sha256).where(blobs.c.sha256 == sha256)
             if connection.scalar(known) is None:
                 values = {"sha256": sha256, "content": content}
                 connection.execute(sa.insert(blobs).values(values))
 
+        self._database.write(work)
+
     def blob(self, sha256: str) -> bytes | None:
         """Return an immutable part of the trust bundle, or None."""
         blobs = tables.trust_blobs
-        with self._reading() as connection:
-            found = sa.select(blobs.c.content).where(blobs.c.sha256 == sha256)
-            content: bytes | None = connection.scalar(found)
-            return content
+        wanted = sa.select(blobs.c.content).where(blobs.c.sha256 == sha256)
+        content: bytes | None = self._database.read(lambda c: c.scalar(wanted))
+        return content
+
+    def recorded(self, serial: int) -> requests.Recorded | None:
+        """Return what is on record of the certificate with this serial, or None."""
+        return self._database.read(lambda c: requests.recorded(c, serial))
+
+    def spend_request(self, id_: bytes, *, time: int, forget_before: int) -> None:
+        """Put the id of a signed request on record; raise `RequestReplayed`."""
+        self._database.write(
+            lambda c, _head: requests.spend(
+                c, id_, time=time, forget_before=forget_before
+            )
+        )
 
     def forget_spent_tokens(self, *, before: int) -> int:
         """Delete uses of tokens that ended before `before`; return how many."""
         uses = tables.token_uses
-        with self._writing() as connection:
-            gone = connection.execute(sa.delete(uses).where(uses.c.expires < before))
-            return gone.rowcount
+        ended = sa.delete(uses).where(uses.c.expires < before)
+        return self._database.write(lambda c, _head: c.execute(ended).rowcount)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with translated(), self._engine.connect() as connection:
-            yield connection
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with translated(), writing(self._engine) as connection:
-            yield connection
+class _Appending:
+    """One batch on its way into the ledger."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self._drafts = drafts
+        self._entries: list[Entry] = []
+        self._outcomes: list[Entry | int | CAError] = []
+
+    def run(self, connection: sa.Connection, head: Head) -> list[Entry | int | CAError]:
+        """Give each draft its place or its refusal, and write what is new."""
+        batch = Batch(
+            size=head.size,
+            serial_base=head.serial_base,
+            spent=_spent(connection, self._drafts),
+        )
+        self._outcomes = [batch.place(draft) for draft in self._drafts]
+        self._entries = batch.entries
+        size = head.size + len(batch.entries)
+        connection.execute(_SET_SIZE, {"new_size": size})
+        _insert(connection, tables.entries, [_entry_row(e) for e in batch.entries])
+        _insert(connection, tables.token_uses, [_spent_row(u) for u in batch.spent])
+        return self._outcomes
+
+    def settle(self, connection: sa.Connection) -> list[Entry | int | CAError] | None:
+        """Return what the last run came to, if it was committed after all.
+
+        Then its first entry is where it was put. A leaf is nobody else's: it holds a
+        hash over a salt.
+        """
+        for first in self._entries[:1]:
+            at_its_index = tables.entries.c.index == first.index
+            wanted = sa.select(tables.entries.c.leaf).where(at_its_index)
+            if connection.scalar(wanted) == first.leaf:
+                return self._outcomes
+        return None
 
 
 def _insert(

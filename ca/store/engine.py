@@ -1,62 +1,56 @@
-"""How a database connection is opened and a transaction begun.
+"""How the database at a URL is opened: SQLite in a file, or PostgreSQL on a server.
 
-SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut.
-Writers queue at `BEGIN IMMEDIATE`, so that a transaction reads nothing that another
-one is about to change.
+Either way what is committed survives a power cut, and nothing waits without an end.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from ca.errors import Misconfigured, StoreUnavailable
+from ca.store import sqlite
 
-BUSY_SECONDS = 5
-"""How long a writer waits for its turn before the request is refused."""
+UNTIL = "daypass_until"
+"""The execution option that ends a transaction: a time of `time.monotonic`."""
 
-_WRITES = "daypass_writes"
+SECONDS = 5.0
+"""How long one transaction may take, its wait for a turn included, before the request
+is refused. A request waits for two at most: the batch before its own, and its own."""
 
 
-def open_engine(url: str, *, create: bool = False) -> sa.Engine:
-    """Open the database at `url`; only `ca-admin init` may create it.
+def open_engine(
+    url: str,
+    *,
+    password_file: Path | None = None,
+    create: bool = False,
+    seconds: float = SECONDS,
+) -> sa.Engine:
+    """Open the database at `url`; only `ca-admin init` may create one, a file.
 
-    A missing file is an error: a typing mistake in a path must not quietly start an
-    empty ledger.
+    `password_file` is for a server that wants a password.
     """
     parsed = sa.make_url(url)
-    file = Path(parsed.database or "")
-    if not create and not file.is_file():
+    if parsed.get_backend_name() == "sqlite":
+        return sqlite.open_engine(parsed, create=create, seconds=seconds)
+    try:
+        # Imported where it is configured: its driver is an extra of the package.
+        from ca.store import postgresql  # noqa: PLC0415
+    except ImportError as error:
         raise Misconfigured(
-            f"there is no database {file}",
-            hint="check database.url, restore a backup, or run: ca-admin init DIR",
-        )
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
-    sa.event.listen(engine, "connect", _prepare)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    # The driver must not begin transactions on its own account; `_begin` does.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            "the driver for PostgreSQL is not installed",
+            hint="pip install 'daypass[postgres]'",
+        ) from error
+    return postgresql.open_engine(parsed, password_file=password_file, seconds=seconds)
 
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Hold the writers' lock; commit at the end, roll back on any exception."""
+    """Begin to write; commit at the end, roll back on any exception."""
     with engine.connect() as connection:
-        connection.execution_options(**{_WRITES: True})
+        connection.execution_options(**{sqlite.WRITES: True})
         with connection.begin():
             yield connection
 
@@ -65,7 +59,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 def translated() -> Iterator[None]:
     """Turn what the database says into `StoreUnavailable`, without its words.
 
-    They quote statements and values; the traceback, in the log, keeps them.
+    They quote statements; the traceback, in the log, keeps them.
     """
     try:
         yield

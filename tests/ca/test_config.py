@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ca import config
 from ca.admin import templates
-from ca.config import AgentLocation, ConfigFile, FileLocation, load_config
+from ca.config import AgentLocation, ConfigFile, FileLocation, TLSFiles, load_config
 from ca.errors import CAError, Misconfigured
 from ca.identity import Binding
 from ca.issuers import Flow
@@ -47,6 +47,18 @@ def test_what_init_writes_is_read(load, tmp_path):
     assert (issuer.name, issuer.url) == ("corp", "https://login.example.com")
     assert [client.id for client in issuer.clients] == ["daypass"]
     assert loaded.host_patterns == ("*.example.com",)
+
+
+def test_files_are_beside_the_configuration(load, tmp_path):
+    text = re.sub(r"# (tls_certificate|tls_key|password_file) =", r"\1 =", TEXT)
+
+    loaded = load(text)
+
+    assert loaded.tls == TLSFiles(
+        tmp_path / "tls/certificate.pem", tmp_path / "tls/key.pem"
+    )
+    assert loaded.database_password_file == tmp_path / "database_password"
+    assert (load(TEXT).tls, load(TEXT).database_password_file) == (None, None)
 
 
 def test_trusted_proxies_are_networks(load):
@@ -101,6 +113,9 @@ def test_a_key_is_in_no_other_place_nor_in_both(load, named):
     [
         ("[server]", "[server]\nfrobnicate = 1", "frobnicate"),
         ("threads = 16", "threads = 0", r"server\.threads"),
+        ("# tls_key", "tls_key", "go together"),
+        ("# tls_certificate", "tls_certificate", "go together"),
+        ("127.0.0.1:8440", "0.0.0.0:8440", r"server\.listen: .* in the clear"),
         ("threads = 16", 'threads = "16"', r"server\.threads"),
         ('listen = "127.0.0.1:8440"\n', "", "listen"),
         ("origin = ", "origins = ", "origin"),

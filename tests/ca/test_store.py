@@ -1,30 +1,27 @@
 """The store: what a method wrote is there, once, or the method raised."""
 
-import sqlite3
+import secrets
 import threading
 
 import pytest
-import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from ca.admin import database
+from ca.admin import database as admin
 from ca.errors import Misconfigured, StoreUnavailable, TokenSpent
 from ca.store import Draft, Entry, PublishedCurrent, Store, TokenUse, tables
 from ca.store.engine import open_engine
+from tests.databases import make_sqlite
+
+
+def open_store(database):
+    return Store.open(database.url, password_file=database.password_file)
 
 
 @pytest.fixture
-def url(tmp_path):
-    url = f"sqlite:///{tmp_path}/daypass.db"
-    database.migrate(url, create=True)
-    return url
-
-
-@pytest.fixture
-def store(url):
-    store = Store.open(url)
+def store(database):
+    store = open_store(database)
     yield store
     store.close()
 
@@ -35,7 +32,7 @@ def build(index, serial):
         time=1,
         kind="user-certificate",
         serial=serial,
-        leaf=b"leaf",
+        leaf=secrets.token_bytes(),
         record=b"record",
         to_be_signed=b"to be signed",
     )
@@ -55,9 +52,8 @@ def test_serials_follow_the_index_and_never_skip(store):
     assert [store.entry_by_serial(entry.serial) for entry in entries] == entries
 
 
-def test_a_serial_base_moves_all_serials(store, url):
-    with open_engine(url).begin() as connection:
-        connection.execute(sa.update(tables.ledger_head).values(serial_base=1000))
+def test_a_serial_base_moves_all_serials(store, database):
+    database.ask("UPDATE ledger_head SET serial_base = 1000")
 
     (entry,) = store.append([Draft(build)])
 
@@ -120,8 +116,8 @@ def test_ended_tokens_are_forgotten_and_no_others(store):
     assert isinstance(outcome, TokenSpent)
 
 
-def test_writers_of_two_stores_take_turns(url):
-    stores = [Store.open(url) for _ in range(2)]
+def test_writers_of_two_stores_take_turns(database):
+    stores = [open_store(database) for _ in range(2)]
     entries = []
 
     def write(store):
@@ -133,20 +129,22 @@ def test_writers_of_two_stores_take_turns(url):
         thread.start()
     for thread in threads:
         thread.join()
+    for store in stores:
+        store.close()
 
     assert sorted(entry.serial for entry in entries) == list(range(1, 51))
 
 
-def test_every_connection_syncs_fully_in_wal_mode(store):
-    with store._engine.connect() as connection:  # noqa: SLF001
+def test_every_connection_to_sqlite_syncs_fully_in_wal_mode(tmp_path):
+    with open_engine(make_sqlite(tmp_path).url).connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
-def test_a_database_that_refuses_is_unavailable_without_its_words(store, tmp_path):
-    with sqlite3.connect(tmp_path / "daypass.db") as connection:
-        connection.execute("DROP TABLE entries")
+def test_a_database_that_refuses_is_unavailable_without_its_words(store, database):
+    for table in ("token_uses", "entries"):
+        database.ask(f"DROP TABLE {table}")
 
     with pytest.raises(StoreUnavailable) as caught:
         store.append([Draft(build)])
@@ -159,29 +157,42 @@ def test_a_missing_database_is_not_created(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_of_another_schema_is_refused(url, tmp_path):
-    with sqlite3.connect(tmp_path / "daypass.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+def test_a_database_of_another_schema_is_refused(database):
+    database.ask("UPDATE alembic_version SET version_num = '0000'")
 
     with pytest.raises(Misconfigured, match="has schema 0000"):
-        Store.open(url)
+        open_store(database)
 
 
-def test_an_empty_database_is_refused(tmp_path):
-    (tmp_path / "empty.db").touch()
-
+def test_an_empty_database_is_refused_until_it_is_upgraded(empty_database):
     with pytest.raises(Misconfigured, match="has schema none"):
-        Store.open(f"sqlite:///{tmp_path}/empty.db")
+        open_store(empty_database)
+
+    assert migrate(empty_database) == ("none", tables.SCHEMA)
+    open_store(empty_database).close()
 
 
-def test_upgrading_twice_changes_nothing(url):
-    assert database.migrate(url) == (tables.SCHEMA, tables.SCHEMA)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request, tmp_path):
+    if request.param == "sqlite":
+        return make_sqlite(tmp_path, migrated=False)
+    return request.getfixturevalue("postgres").make_database(migrated=False)
 
 
-def test_the_migrations_make_the_tables_that_the_code_uses(url):
-    with open_engine(url).connect() as connection:
-        context = MigrationContext.configure(connection)
+def migrate(database):
+    return admin.migrate(database.url, password_file=database.password_file)
+
+
+def test_upgrading_twice_changes_nothing(database):
+    assert migrate(database) == (tables.SCHEMA, tables.SCHEMA)
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(database):
+    engine = open_engine(database.url, password_file=database.password_file)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
+    engine.dispose()
 
 
 def test_the_schema_is_the_newest_migration():

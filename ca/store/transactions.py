@@ -1,0 +1,131 @@
+"""The one place where a transaction is run, and run again.
+
+It runs again when the server took it back (SQLSTATE 40001, 40P01), or the connection
+broke before its commit was sent: nothing of it is there then. When the connection broke
+*during* the commit, nobody but the database knows. So the next attempt first settles
+it, under the head's lock: who has that lock knows that the lost transaction, which held
+it, has ended one way or the other.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from ca.store import sqlite, tables
+from ca.store.engine import SECONDS, UNTIL, open_engine, translated
+
+R = TypeVar("R")
+Head = sa.Row[Any]
+"""The one row of `tables.ledger_head`, locked."""
+
+_PAUSES = (0.01, 0.05, 0.2)
+"""Seconds between one attempt and the next."""
+
+_TAKEN_BACK = frozenset({"40001", "40P01"})
+"""serialization_failure and deadlock_detected (PostgreSQL, appendix A)."""
+
+# Made once: making a statement costs more than running it.
+_HEAD = sa.select(tables.ledger_head).with_for_update()
+
+
+def again(_connection: sa.Connection) -> None:
+    """Settle a write that may be done twice: do it again."""
+
+
+class Database:
+    """Runs transactions. Thread-safe."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        seconds: float,
+        turns: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.engine = engine
+        self._seconds = seconds
+        self._turns = turns
+
+    @classmethod
+    def open(
+        cls, url: str, *, password_file: Path | None = None, seconds: float = SECONDS
+    ) -> Self:
+        """Open an existing database, or raise `Misconfigured`."""
+        engine = open_engine(url, password_file=password_file, seconds=seconds)
+        if engine.dialect.name != "sqlite":
+            return cls(engine, seconds=seconds)
+        file = Path(engine.url.database or "")
+        turns = sqlite.Turns(file, seconds=seconds)
+        return cls(engine, seconds=seconds, turns=turns.take)
+
+    def read(self, work: Callable[[sa.Connection], R]) -> R:
+        """Return what `work` reads; it may run more than once."""
+        return self._repeated(lambda until: self._read(work, until))
+
+    def _read(self, work: Callable[[sa.Connection], R], until: float) -> R:
+        with self._begun(until, writes=False) as connection:
+            return work(connection)
+
+    def write(
+        self,
+        work: Callable[[sa.Connection, Head], R],
+        *,
+        settle: Callable[[sa.Connection], R | None] = again,
+    ) -> R:
+        """Return what `work` returns, committed.
+
+        It runs with the head locked, and may run more than once; `settle` returns what
+        it returned, if the last run turns out to be committed, or else None.
+        """
+        unsure = False
+
+        def attempt(until: float) -> R:
+            nonlocal unsure
+            commits = False
+            try:
+                with self._turns(), self._begun(until, writes=True) as connection:
+                    head = connection.execute(_HEAD).one()
+                    settled = settle(connection) if unsure else None
+                    unsure = False
+                    result = work(connection, head) if settled is None else settled
+                    commits = True
+            except DBAPIError as error:
+                unsure |= commits and error.connection_invalidated
+                raise
+            return result
+
+        return self._repeated(attempt)
+
+    @contextmanager
+    def _begun(self, until: float, *, writes: bool) -> Iterator[sa.Connection]:
+        with self.engine.connect() as connection:
+            connection.execution_options(**{UNTIL: until, sqlite.WRITES: writes})
+            with connection.begin():
+                yield connection
+
+    def _repeated(self, attempt: Callable[[float], R]) -> R:
+        """Run `attempt` until it succeeds, or fails for good, or it is too late."""
+        until = time.monotonic() + self._seconds
+        with translated():
+            for pause in _PAUSES:
+                try:
+                    return attempt(until)
+                except DBAPIError as error:
+                    if not _may_pass(error) or time.monotonic() + pause > until:
+                        raise
+                # Two that met once must not meet again.
+                time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+            return attempt(until)
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    return (
+        error.connection_invalidated
+        or getattr(error.orig, "sqlstate", None) in _TAKEN_BACK
+    )

@@ -1,0 +1,165 @@
+"""The signer serves TLS itself, to who trusts its certificate and to nobody else."""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from ca.authority import open_authority
+from ca.certificate import parse_line
+from ca.config import load_config
+from ca.errors import Misconfigured
+from ca.wire import fingerprint
+from tests.authority import (
+    LOOPBACK,
+    ROOT,
+    Signer,
+    make_ca,
+    request_of,
+    rewrite,
+    write_whole,
+)
+from tests.fakes import FakeIdP
+from tests.tls import make_certificate
+
+
+@pytest.fixture(scope="module")
+def idp():
+    with FakeIdP() as idp:
+        yield idp
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def signer(idp, certificate, tmp_path_factory):
+    with socket.socket() as holder:
+        holder.bind((LOOPBACK, 0))
+        port = holder.getsockname()[1]
+    folder = tmp_path_factory.mktemp("signer") / "ca"
+    config_file = make_ca(folder, idp, origin=f"https://{LOOPBACK}:{port}")
+    use(config_file, certificate, certificate)
+    with Signer(config_file, port=port, trust=certificate) as signer:
+        yield signer
+
+
+def use(config_file, certificate, key):
+    rewrite(
+        config_file,
+        {
+            "# tls_certificate =": f'tls_certificate = "{certificate}"\n#',
+            "# tls_key =": f'tls_key = "{key}"\n#',
+        },
+    )
+
+
+def test_a_certificate_is_issued_over_tls(idp, signer):
+    assert signer.sign(request_of(idp)).certificate.principals == ("ada",)
+
+
+def run_setup(signer, **environment):
+    """Run `ca-login setup` as a laptop with this environment would."""
+    root_key = signer.config_file.with_name("root") / "root.pub"
+    pin = fingerprint(parse_line(root_key.read_text()))
+    return subprocess.run(
+        [sys.executable, "-m", "client", "setup", signer.url, "--pin", pin],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_ca_login_believes_a_certificate_that_the_system_trusts(signer, certificate):
+    done = run_setup(signer, SSL_CERT_FILE=str(certificate))
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", [None, "another"])
+def test_ca_login_refuses_a_certificate_that_nobody_vouches_for(signer, tmp_path, name):
+    trusted = {}
+    if name is not None:
+        trusted["SSL_CERT_FILE"] = str(make_certificate(tmp_path, name=name))
+
+    done = run_setup(signer, **trusted)
+
+    assert done.returncode == 7
+    assert "self-signed certificate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def shake_hands(signer, certificate, version):
+    context = ssl.create_default_context(cafile=certificate)
+    if version < ssl.TLSVersion.TLSv1_2:
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    context.maximum_version = version
+    with (
+        socket.create_connection((LOOPBACK, signer.port)) as connection,
+        context.wrap_socket(connection, server_hostname=LOOPBACK) as wrapped,
+    ):
+        return wrapped.version()
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_tls_from_1_2_is_spoken(signer, certificate, version):
+    spoken = shake_hands(signer, certificate, ssl.TLSVersion[version])
+
+    assert spoken == version.replace("_", ".")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+def test_tls_before_1_2_is_refused(signer, certificate, version):
+    with pytest.raises(ssl.SSLError, match="protocol version"):
+        shake_hands(signer, certificate, ssl.TLSVersion[version])
+
+
+def test_who_speaks_http_to_a_tls_port_gets_nothing(signer):
+    with socket.create_connection((LOOPBACK, signer.port)) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        assert b"ok" not in connection.recv(1000)
+    assert signer.get("/livez").status == 200
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(
+    signer, certificate, tmp_path
+):
+    before = certificate.read_text()
+    renewed = make_certificate(tmp_path, name="renewed")
+    try:
+        renewed.replace(certificate)
+
+        served = ssl.get_server_certificate((LOOPBACK, signer.port))
+        assert served not in before
+        assert served in certificate.read_text()
+    finally:
+        write_whole(certificate, before)
+
+
+@pytest.mark.parametrize("broken", ["missing", "not PEM", "another's key", "encrypted"])
+def test_files_that_do_not_serve_are_said_in_words(idp, tmp_path, certificate, broken):
+    key = tmp_path / "key.pem"
+    if broken == "not PEM":
+        key.write_text("no key")
+    elif broken == "another's key":
+        make_certificate(tmp_path, name="other").replace(key)
+    elif broken == "encrypted":
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "secret", "-f", key],
+            check=True,
+        )
+    config_file = make_ca(tmp_path / "ca", idp)
+    use(config_file, certificate, key)
+
+    with pytest.raises(Misconfigured, match="cannot serve TLS"):
+        open_authority(load_config(config_file))
