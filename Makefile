@@ -57,7 +57,8 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-config --custom-compile-command 'make lock'
 
 system:
-	@tests/setup.sh ssh ssh-keygen sshd strace postgres >/dev/null
+	@tests/setup.sh ssh ssh-keygen sshd strace postgres plink \
+		/usr/lib/openssh/regress/netcat >/dev/null
 
 .venv/ready: pyproject.toml requirements.txt
 	@echo 'installing into .venv: half a minute, once'

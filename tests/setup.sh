@@ -41,6 +41,8 @@ for command in "$@"; do
     case $command in
     ssh | ssh-keygen) lacks openssh-client ;;
     sshd) lacks openssh-server ;;
+    plink) lacks putty-tools ;;
+    /usr/lib/openssh/regress/*) lacks openssh-tests ;; # OpenSSH's own
     postgres) lacks postgresql ;;
     *) lacks "$command" ;;
     esac
