@@ -23,6 +23,9 @@ from ca import wire
 from ca.errors import Malformed
 from ca.merkle import HASH_BYTES, LARGEST_SIZE
 
+NAMESPACE = "daypass-checkpoint"
+"""What an SSHSIG over a checkpoint's text is for."""
+
 LONGEST_NOTE = 1 << 20
 """In bytes. Room for 150 signatures of the longest kind; a reader must take 16."""
 

@@ -36,6 +36,9 @@ class SignRequest(Message, frozen=True):
     """Only these; null for all that the rules give."""
     reason: Annotated[str, Meta(max_length=500)] | None = None
     """Why, for the record, where a rule requires it."""
+    checkpoint: Annotated[str, Meta(max_length=8192)] | None = None
+    """The newest checkpoint of the ledger that the caller remembers, a signed note: the
+    answer proves that the ledger still begins with all of it."""
 
 
 class LeftOut(Message, frozen=True):
@@ -44,6 +47,20 @@ class LeftOut(Message, frozen=True):
     what: str
     """A principal, or the name of a rule."""
     reason: str
+
+
+class LedgerProof(Message, frozen=True):
+    """That a certificate is on the ledger, and that the ledger only grew."""
+
+    leaf: str
+    """Base64 of the entry's leaf, `ca.leaf`: it holds the hash of what was signed."""
+    proof: str
+    """A C2SP tlog-proof: the way from the leaf's hash to a checkpoint, and that."""
+    checkpoint_signature: str
+    """Armoured SSHSIG over the checkpoint's text by an online key, under the namespace
+    `daypass-checkpoint`: what `ssh-keygen` verifies."""
+    consistency: tuple[str, ...] = ()
+    """Base64 of the hashes that prove it to extend the checkpoint in the request."""
 
 
 class SignResponse(Message, frozen=True):
@@ -62,6 +79,7 @@ class SignResponse(Message, frozen=True):
     extensions: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
     """What the rules might have given but did not."""
+    ledger: LedgerProof | None = None
 
 
 class DiscoveryClient(Message, frozen=True):
