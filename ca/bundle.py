@@ -60,6 +60,15 @@ class HostCAKey(TrustedKey):
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedLog:
+    """A ledger that was given up for a new one, which the root key vouches for."""
+
+    origin: str
+    size: int
+    """How many entries of it are known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Roots:
     """What hosts and laptops trust."""
 
@@ -73,6 +82,8 @@ class Roots:
     user_ca: tuple[TrustedKey, ...]
     host_ca: tuple[HostCAKey, ...]
     online: tuple[TrustedKey, ...]
+    closed_logs: tuple[ClosedLog, ...] = ()
+    """Their checkpoints stop nobody any more."""
 
     def user_ca_keys(self) -> tuple[str, ...]:
         """Return the lines of a `TrustedUserCAKeys` file."""
@@ -113,6 +124,7 @@ def render_roots(roots: Roots) -> bytes:
         f"version {roots.version}",
         f"root {roots.root_key}",
         f"log {roots.log_origin} {roots.serial_base}",
+        *(f"closed-log {log.origin} {log.size}" for log in roots.closed_logs),
         *(f"user-ca {trusted.state} {trusted.key}" for trusted in roots.user_ca),
         *(
             f"host-ca {trusted.state} {trusted.key} "
@@ -130,8 +142,10 @@ def parse_roots(text: bytes) -> Roots:
     (version,) = lines.words("version", 1)
     root_key = _key(lines.words("root", 2))
     origin, serial_base = lines.words("log", 2)
-    if _ORIGIN.fullmatch(origin) is None:
-        raise Malformed("the log's origin is not one")
+    closed_logs = tuple(
+        ClosedLog(_origin(origin), _number(size))
+        for origin, size in lines.run("closed-log", 2)
+    )
     user_ca = tuple(_trusted_key(words) for words in lines.run("user-ca", 3))
     host_ca = tuple(_host_ca_key(words) for words in lines.run("host-ca", 4))
     online = tuple(_trusted_key(words) for words in lines.run("online", 3))
@@ -139,11 +153,12 @@ def parse_roots(text: bytes) -> Roots:
     return Roots(
         version=_number(version),
         root_key=root_key,
-        log_origin=origin,
+        log_origin=_origin(origin),
         serial_base=_number(serial_base),
         user_ca=user_ca,
         host_ca=host_ca,
         online=online,
+        closed_logs=closed_logs,
     )
 
 
@@ -208,6 +223,12 @@ def _number(word: str) -> int:
     if _NUMBER.fullmatch(word) is None:
         raise Malformed("not a decimal number")
     return int(word)
+
+
+def _origin(word: str) -> str:
+    if _ORIGIN.fullmatch(word) is None:
+        raise Malformed("the log's origin is not one")
+    return word
 
 
 def _key(words: list[str]) -> str:

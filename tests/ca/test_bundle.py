@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca import bundle
-from ca.bundle import Current, HostCAKey, KeyState, Roots, TrustedKey
+from ca.bundle import ClosedLog, Current, HostCAKey, KeyState, Roots, TrustedKey
 from ca.certificate import render_line
 from ca.errors import CAError, Malformed
 from ca.signing_key import FileKey
@@ -28,6 +28,7 @@ ROOTS = Roots(
         HostCAKey(KeyState.STAGED, KEY, ()),
     ),
     online=(TrustedKey(KeyState.ACTIVE, KEY),),
+    closed_logs=(ClosedLog("ca.example.com/log/0", 17),),
 )
 CURRENT = Current(1767225600001, 1767398400, "ab" * 32)
 
@@ -56,6 +57,9 @@ def test_the_lines_of_trusted_user_ca_keys_are_all_trusted_keys_in_order():
         ("version 1767225600000\n", "version 1\nversion 1\n"),
         ("log ca.example.com:8443/log/1", "log /etc"),
         ("log ca.example.com:8443/log/1", "log ca.example.com/../x y"),
+        ("log/0 17", "log/0 -1"),
+        ("log/0 17", "log/0"),
+        ("closed-log ca", "closed-log /ca"),
         ("user-ca active", "user-ca trusted"),
         ("user-ca active ssh-ed25519", "user-ca active ssh-rsa"),
         ("*.example.com,example.com", "*"),
