@@ -7,7 +7,7 @@ guessed, and the bytes that a CA key signed.
     {"kind":"user-certificate","record_sha256":"…","serial":"17","time":1795330000,
      "to_be_signed_sha256":"…","v":1}
 
-`serial` and `to_be_signed_sha256` are null where no certificate was made.
+Where no certificate was made, `serial` and `to_be_signed_sha256` are left out.
 """
 
 import json
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from ca.errors import Malformed
 
 _VERSION = 1
-_MEMBERS = frozenset(
-    {"kind", "record_sha256", "serial", "time", "to_be_signed_sha256", "v"}
-)
+_OF_ALL = frozenset({"kind", "record_sha256", "time", "v"})
+_OF_CERTIFICATES = _OF_ALL | {"serial", "to_be_signed_sha256"}
 _KIND = re.compile(r"[a-z]+(-[a-z]+)*", re.ASCII)
 _SERIAL = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -57,15 +56,16 @@ class Leaf:
 
 def render_leaf(leaf: Leaf) -> bytes:
     """Return the bytes whose hash is in the tree."""
-    members = {
+    members: dict[str, object] = {
         "kind": leaf.kind,
         "record_sha256": leaf.record_sha256,
-        "serial": None if leaf.serial is None else str(leaf.serial),
         "time": leaf.time,
-        "to_be_signed_sha256": leaf.to_be_signed_sha256,
         "v": _VERSION,
     }
-    return json.dumps(members, separators=(",", ":")).encode()
+    if leaf.serial is not None:
+        members["serial"] = str(leaf.serial)
+        members["to_be_signed_sha256"] = leaf.to_be_signed_sha256
+    return json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
 
 
 def parse_leaf(data: bytes) -> Leaf:
@@ -74,16 +74,17 @@ def parse_leaf(data: bytes) -> Leaf:
         members = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Malformed("a leaf of the ledger is not JSON") from error
-    if not isinstance(members, dict) or members.keys() != _MEMBERS:
+    if not isinstance(members, dict) or members.keys() not in (
+        _OF_ALL,
+        _OF_CERTIFICATES,
+    ):
         raise Malformed("a leaf of the ledger has other members than it should")
     leaf = Leaf(
         kind=_text(members["kind"]),
         time=members["time"] if type(members["time"]) is int else -1,
-        serial=_serial(members["serial"]),
+        serial=_serial(members["serial"]) if "serial" in members else None,
         to_be_signed_sha256=(
-            None
-            if members["to_be_signed_sha256"] is None
-            else _text(members["to_be_signed_sha256"])
+            _text(members["to_be_signed_sha256"]) if "serial" in members else None
         ),
         record_sha256=_text(members["record_sha256"]),
     )
@@ -93,9 +94,7 @@ def parse_leaf(data: bytes) -> Leaf:
     return leaf
 
 
-def _serial(value: object) -> int | None:
-    if value is None:
-        return None
+def _serial(value: object) -> int:
     if _SERIAL.fullmatch(_text(value)) is None:
         raise Malformed("the serial in a leaf is not a decimal number")
     return int(_text(value))

@@ -47,6 +47,14 @@ def test_a_leaf_is_written_in_canonical_json():
     assert json.dumps(members, sort_keys=True, separators=(",", ":")) == TEXT.decode()
 
 
+def test_an_act_that_made_no_certificate_has_no_serial():
+    act = Leaf("revocation", 1, None, None, HASH)
+
+    assert render_leaf(act) == (
+        b'{"kind":"revocation","record_sha256":"' + b"0a" * 32 + b'","time":1,"v":1}'
+    )
+
+
 @given(certificates | acts)
 def test_what_was_written_is_read_again(leaf):
     assert parse_leaf(render_leaf(leaf)) == leaf
@@ -77,6 +85,7 @@ def test_anything_else_is_refused_in_words(data):
         (b'"17"', b'"+17"'),
         (b'"17"', b'"18446744073709551616"'),
         (b'"17"', b"null"),
+        (b'"serial":"17",', b""),
         (b'"' + b"0a" * 32 + b'"', b"null"),
         (b'"' + b"0a" * 32 + b'"', b'""'),
         (b'"' + b"0a" * 32 + b'"', b"[]"),
