@@ -58,6 +58,19 @@ class Untrusted(CAError):
     code = "untrusted"
 
 
+class LedgerUntrue(Untrusted):
+    """The CA's ledger contradicts itself, or what this machine knows of it."""
+
+    code = "ledger_untrue"
+
+    def __init__(
+        self, detail: str, *, evidence: Mapping[str, bytes], hint: str | None = None
+    ) -> None:
+        super().__init__(detail, hint=hint)
+        self.evidence = evidence
+        """What proves it to somebody else, by the names of the files to keep it in."""
+
+
 class Refused(CAError):
     """The CA refused with a code that this version does not know."""
 

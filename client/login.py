@@ -2,7 +2,8 @@
 
     key ──prove──▶ ID token ──ask──▶ certificate ──check──▶ installed ──▶ one line
      ▲                                     ▲
-     └ new each time                       └ against roots proved by the pin
+     └ new each time                       ├ against roots proved by the pin
+                                           └ on the ledger, which only ever grows
 
 Each step needs the result of the one before. Nothing that ssh reads changes before the
 certificate has passed every check; whatever fails before that leaves the key and the
@@ -15,11 +16,11 @@ from dataclasses import dataclass, replace
 from ca.binding import audience_for
 from ca.certificate import Certificate, parse_line, refuse_principal
 from ca.errors import BadRequest
-from client import acceptance, flows, profile, prove
+from client import acceptance, flows, ledger, profile, prove
 from client.api import CA, Bundle, SignRequest, SignResponse
 from client.arguments import Parser
 from client.description import describe
-from client.failure import DONE, Misuse
+from client.failure import DONE, LedgerUntrue, Misuse, Unable
 from client.keys import ExistingKey, KeyFiles
 from client.profile import Profile
 from client.terminal import Terminal
@@ -124,7 +125,8 @@ def _sign_in(
         proof = prove.prove(discovery, key_blob, how, terminal)
 
         terminal.step(f"get a certificate from {ca.url}")
-        response = ca.sign(_request(public_key, proof, options))
+        seen = profile.recall_ledger(chosen)
+        response = ca.sign(_request(public_key, proof, options, seen))
 
         terminal.step(f"check the certificate from {ca.url}")
         bundle = _fetch_bundle(ca, chosen, terminal)
@@ -136,6 +138,7 @@ def _sign_in(
             now=time.time(),
             behind=behind,
         )
+        _check_ledger(response, bundle, chosen, seen, terminal)
 
         terminal.step("install the certificate")
         attempt.add_certificate(response.certificate)
@@ -143,7 +146,9 @@ def _sign_in(
     return certificate, response
 
 
-def _request(public_key: str, proof: prove.Proof, options: Options) -> SignRequest:
+def _request(
+    public_key: str, proof: prove.Proof, options: Options, seen: ledger.Seen | None
+) -> SignRequest:
     return SignRequest(
         public_key=public_key,
         id_token=proof.id_token,
@@ -151,6 +156,7 @@ def _request(public_key: str, proof: prove.Proof, options: Options) -> SignReque
         principals=options.principals,
         validity_seconds=options.validity_seconds,
         reason=options.reason,
+        checkpoint=None if seen is None else seen.note,
     )
 
 
@@ -163,6 +169,40 @@ def _fetch_bundle(ca: CA, chosen: Profile, terminal: Terminal) -> Bundle:
     if bundle.current.expires <= time.time():
         terminal.warn("the CA's trust bundle has run out; tell whoever runs the CA")
     return bundle
+
+
+def _check_ledger(
+    response: SignResponse,
+    bundle: Bundle,
+    chosen: Profile,
+    before: ledger.Seen | None,
+    terminal: Terminal,
+) -> None:
+    """Install nothing that is not on a ledger which only grew; remember what it was."""
+    terminal.step("find the certificate on the CA's ledger")
+    try:
+        proved = ledger.verify(
+            response.ledger, response.certificate, roots=bundle.roots, before=before
+        )
+    except LedgerUntrue as error:
+        error.hint = _what_to_do(chosen, error)
+        raise
+    if proved.warning is not None:
+        terminal.warn(proved.warning)
+    if proved.seen != before:
+        profile.remember_ledger(chosen, proved.seen)
+
+
+def _what_to_do(chosen: Profile, error: LedgerUntrue) -> str:
+    """Keep the evidence, and say where it is."""
+    try:
+        kept = f"the proof is in {profile.keep_evidence(chosen, error.evidence)}"
+    except Unable as unable:
+        kept = f"the proof could not be kept ({unable.detail})"
+    return (
+        "do not use what this CA gives you, and tell whoever looks after security, not"
+        f" only whoever runs the CA; {kept}"
+    )
 
 
 def _say(

@@ -62,6 +62,8 @@ class SignRequest:
     principals: tuple[str, ...] = ()
     validity_seconds: int | None = None
     reason: str | None = None
+    checkpoint: str | None = None
+    """The newest checkpoint of the ledger that this machine remembers."""
 
     def to_json(self) -> bytes:
         """Return the body, without what was not asked."""
@@ -72,6 +74,7 @@ class SignRequest:
             "principals": self.principals or None,
             "validity_seconds": self.validity_seconds,
             "reason": self.reason,
+            "checkpoint": self.checkpoint,
         }
         given = {name: value for name, value in fields.items() if value is not None}
         return json.dumps(given).encode()
@@ -86,12 +89,23 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerProof:
+    """What `client.ledger` verifies, each part as it was sent."""
+
+    leaf: str
+    proof: str
+    checkpoint_signature: str
+    consistency: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SignResponse:
     """A certificate. What it says is read from the certificate itself."""
 
     certificate: str
     """One line, as in a `-cert.pub` file."""
     left_out: tuple[LeftOut, ...]
+    ledger: LedgerProof
 
 
 def read_discovery(document: Mapping[str, object]) -> Discovery:
@@ -111,6 +125,18 @@ def read_sign_response(document: Mapping[str, object]) -> SignResponse:
         certificate=text(document, "certificate"),
         left_out=tuple(
             LeftOut(text(item, "what"), text(item, "reason")) for item in left_out
+        ),
+        ledger=_ledger_proof(_object(document, "ledger")),
+    )
+
+
+def _ledger_proof(document: Mapping[str, object]) -> LedgerProof:
+    return LedgerProof(
+        leaf=text(document, "leaf"),
+        proof=text(document, "proof"),
+        checkpoint_signature=text(document, "checkpoint_signature"),
+        consistency=(
+            _texts(document, "consistency") if "consistency" in document else ()
         ),
     )
 
@@ -184,6 +210,13 @@ def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
     if len(texts) != len(values):
         raise _wrong(name, "a list of texts")
     return texts
+
+
+def _object(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = document.get(name)
+    if not isinstance(value, dict):
+        raise _wrong(name, "an object")
+    return value
 
 
 def _objects(

@@ -1,20 +1,23 @@
 """A profile: one CA by its URL and its pinned root key, under a short name.
 
 `~/.config/daypass/NAME.json` is written by `setup` once and by nothing afterwards; its
-key `flow` says how to sign in where somebody disagrees with what suits. What
-is remembered of the CA's trust bundle changes often and is no setting, so it lives in
-`~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can also
-change the pin.
+key `flow` says how to sign in where somebody disagrees with what suits. What is
+remembered of the CA's trust bundle and ledger changes often and is no setting, so it
+lives in `~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can
+also change the pin.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ca.errors import Malformed
 from client import files
 from client.failure import BadAnswer, Misuse, Unable
+from client.ledger import Seen
 from client.trust import Known, root_fingerprint
 
 DEFAULT = "default"
@@ -97,10 +100,9 @@ def recall(profile: Profile) -> Known | None:
     Nothing, when it was another CA then, or when what is there makes no sense: it was
     only ever a memory.
     """
-    document = _document(files.read(_state_path(profile)) or b"")
-    roots, version = document.get("roots"), document.get("current_version")
-    same = (document.get("url"), document.get("pin")) == (profile.url, profile.pin)
-    if not same or not isinstance(roots, str) or not isinstance(version, int):
+    memory = _memory(profile)
+    roots, version = memory.get("roots"), memory.get("current_version")
+    if not isinstance(roots, str) or not isinstance(version, int):
         return None
     try:
         pinned = root_fingerprint(roots.encode()) == profile.pin
@@ -111,12 +113,58 @@ def recall(profile: Profile) -> Known | None:
 
 def remember(profile: Profile, known: Known) -> None:
     """Keep what was learned of the profile's CA for the next time."""
+    _keep(
+        profile,
+        roots=known.roots_document.decode(),
+        current_version=known.current_version,
+    )
+
+
+def recall_ledger(profile: Profile) -> Seen | None:
+    """Return the newest checkpoint of the CA's ledger that is remembered."""
+    memory = _memory(profile)
+    note, signature = memory.get("checkpoint"), memory.get("checkpoint_signature")
+    if not isinstance(note, str) or not isinstance(signature, str):
+        return None
+    seen = Seen(note, signature)
+    try:
+        _ = seen.checkpoint
+    except (Malformed, UnicodeEncodeError):
+        return None
+    return seen
+
+
+def remember_ledger(profile: Profile, seen: Seen) -> None:
+    """Keep a verified checkpoint of the CA's ledger for the next time."""
+    _keep(profile, checkpoint=seen.note, checkpoint_signature=seen.signature)
+
+
+def keep_evidence(profile: Profile, evidence: Mapping[str, bytes]) -> Path:
+    """Keep files that prove something; return their folder, the same for the same."""
+    digest = hashlib.sha256()
+    for name, content in sorted(evidence.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    name = f"{profile.name}-{digest.hexdigest()[:12]}"
+    folder = _state_path(profile).parent / "evidence" / name
+    for name, content in evidence.items():
+        files.write(folder / name, content)
+    return folder
+
+
+def _memory(profile: Profile) -> Mapping[str, object]:
+    """Return what is remembered, which is nothing when it was another CA then."""
+    document = _document(files.read(_state_path(profile)) or b"")
+    same = (document.get("url"), document.get("pin")) == (profile.url, profile.pin)
+    return document if same else {}
+
+
+def _keep(profile: Profile, **learned: object) -> None:
     document = {
+        **_memory(profile),
         "v": 1,
         "url": profile.url,
         "pin": profile.pin,
-        "roots": known.roots_document.decode(),
-        "current_version": known.current_version,
+        **learned,
     }
     files.write(_state_path(profile), json.dumps(document).encode())
 

@@ -6,8 +6,10 @@ r"""A CA on loopback that believes everybody, signs with ssh-keygen, and can lie
         ca.answers["/v1/discovery"] = Answer(status=500)
         ca.raw["/v1/discovery"] = b"SSH-2.0-x\r\n"
         ca.validity = "+1h:+2h"                   # not yet valid
+    del ca.ledger.leaves[30:]                 # its ledger goes backwards
 
-What it signs is real: roots and current by ssh-keygen -Y, certificates by -s.
+What it signs is real: roots and current by ssh-keygen -Y, certificates by -s; so is its
+ledger, which puts each certificate on record and proves it.
 """
 
 import base64
@@ -27,6 +29,7 @@ from typing import Any, Self
 
 from ca import bundle, wire
 from ca.certificate import parse_line
+from tests.fake_ledger import FakeLedger
 from tests.fakes import Answer
 
 VERSION = 1795330000000
@@ -90,6 +93,8 @@ class FakeCA:
         self.left_out: list[dict[str, str]] = []
         self.flip_last_bit = False
         """Of the certificate, and so of its signature."""
+        self.ledger = FakeLedger(self.keys, size=40)
+        self._one_at_a_time = threading.Lock()
         # What it puts into its trust bundle.
         self.roots_version = VERSION
         self.current_version = VERSION
@@ -98,6 +103,8 @@ class FakeCA:
         self.current_signed_by = "online"
         self.user_ca_state = bundle.KeyState.ACTIVE
         self.online_state = bundle.KeyState.ACTIVE
+        self.log_origin = self.ledger.origin
+        self.closed_logs: tuple[bundle.ClosedLog, ...] = ()
         # What it says about itself.
         self.clock_ahead = 0
         """Seconds that its clock is ahead of the machine's."""
@@ -144,11 +151,12 @@ class FakeCA:
         roots = bundle.Roots(
             version=self.roots_version,
             root_key=self.public("root"),
-            log_origin="ca.example.com/log/1",
-            serial_base=0,
+            log_origin=self.log_origin,
+            serial_base=self.ledger.serial_base,
             user_ca=(bundle.TrustedKey(self.user_ca_state, self.public("user_ca")),),
             host_ca=(bundle.HostCAKey(active, self.public("host_ca"), ("*.a.test",)),),
             online=(bundle.TrustedKey(self.online_state, self.public("online")),),
+            closed_logs=self.closed_logs,
         )
         text = bundle.render_roots(roots)
         return self.sign(text, bundle.ROOTS_NAMESPACE, self.roots_signed_by)
@@ -173,7 +181,8 @@ class FakeCA:
             path = Path(folder, "key.pub")
             path.write_text(f"{self.public_key or public_key}\n")
             command = ["ssh-keygen", "-q", "-s", str(self.keys / self.signed_by)]
-            command += ["-I", self.key_id, "-V", self.validity, "-z", "41"]
+            command += ["-I", self.key_id, "-V", self.validity]
+            command += ["-z", str(self.ledger.next_serial)]
             if self.principals:
                 command += ["-n", ",".join(self.principals)]
             if self.host:
@@ -197,8 +206,11 @@ class FakeCA:
                 )
             case ["user-certificates"]:
                 self.requests.append(json.loads(body))
-                line = self.certify(self.requests[-1]["public_key"])
-                return _json(certificate=line, left_out=self.left_out)
+                asked = self.requests[-1]
+                with self._one_at_a_time:
+                    line = self.certify(asked["public_key"])
+                    proof = self.ledger.record(line, asked.get("checkpoint"))
+                return _json(certificate=line, left_out=self.left_out, ledger=proof)
             case ["trust", "current"]:
                 return _text(self.current())
             case ["trust", "blob", _]:

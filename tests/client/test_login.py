@@ -82,7 +82,7 @@ def test_what_was_asked_reaches_the_ca_and_nothing_else_does(login, ca):
     assert asked["principals"] == ["ada", "root"]
     assert asked["validity_seconds"] == 5400
     assert asked["reason"] == "disk full"
-    assert plain.keys() == {"public_key", "id_token"}
+    assert plain.keys() == {"public_key", "id_token", "checkpoint"}
     assert plain["id_token"] == TOKEN
     assert plain["public_key"].startswith("ssh-ed25519 AAAA")
 
@@ -449,7 +449,8 @@ def test_any_bytes_give_a_clean_error(login, ca, path, sent, more):
     ["", "x", "ssh-ed25519 AAAA", "ssh-ed25519 !", "\N{SNOWMAN} a", "a b\nc d"],
 )
 def test_what_is_no_certificate_is_refused(login, ca, line):
-    body = json.dumps({"certificate": line}).encode()
+    proof = {"leaf": "", "proof": "", "checkpoint_signature": ""}
+    body = json.dumps({"certificate": line, "ledger": proof}).encode()
     ca.answers["/v1/user-certificates"] = Answer(
         200, body, {"Content-Type": "application/json"}
     )
