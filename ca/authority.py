@@ -3,11 +3,12 @@
 import logging
 from dataclasses import dataclass
 
+from ca.bundle import Roots
 from ca.certificate import parse_line
 from ca.config import Config
 from ca.endpoints import open_tls
 from ca.errors import CAError, Misconfigured
-from ca.ledger import Ledger
+from ca.ledger import CheckpointSigner, HighWater, Ledger
 from ca.oidc import Verifier
 from ca.policy import Policy, load_policy
 from ca.signed_request import RequestVerifier
@@ -80,14 +81,13 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     """
     if config.tls is not None:
         open_tls(config.tls.certificate, config.tls.key)
-    store = Store.open(
-        config.database_url, password_file=config.database_password_file
-    )
+    store = Store.open(config.database_url, password_file=config.database_password_file)
     user_ca_key = open_key(config.user_ca_key)
     online_key = open_key(config.online_key)
     signed_roots = load_roots(config.roots_file)
     require_active(user_ca_key, signed_roots.roots.user_ca)
     require_active(online_key, signed_roots.roots.online)
+    ledger = _open_ledger(config, store, signed_roots.roots, online_key)
     return Authority(
         config=config,
         policy=read_policy(config) if before is None else before.policy,
@@ -101,7 +101,22 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
             ),
         ),
         store=store,
-        ledger=Ledger(store),
+        ledger=ledger,
         user_ca_key=user_ca_key,
         trust=Trust(store, signed_roots=signed_roots, online_key=online_key),
     )
+
+
+def _open_ledger(
+    config: Config, store: Store, roots: Roots, online_key: SigningKey
+) -> Ledger:
+    signer = CheckpointSigner(
+        roots.log_origin,
+        online_key,
+        trusted=[parse_line(trusted.key) for trusted in roots.online],
+    )
+    high_water = HighWater(config.high_water_file, recognise=signer.recognise)
+    store.open_log(origin=roots.log_origin, serial_base=roots.serial_base)
+    ledger = Ledger(store, signer=signer, high_water=high_water)
+    ledger.open()
+    return ledger

@@ -121,6 +121,9 @@ class ConfigFile(_Table, frozen=True):
     """Who may have what. Who can write it can be anyone, everywhere."""
     roots_file: Text
     """The roots, signed by the root key. Not trusted: readers check the signature."""
+    high_water_file: Text
+    """The newest checkpoint that this signer has shown. Who can write it can stop all
+    signers, or make this one blind to a ledger that lost entries."""
     server: ServerTable
     database: DatabaseTable
     user_ca_key: KeyTable
@@ -167,6 +170,7 @@ class Config:
     origin: str
     policy_file: Path
     roots_file: Path
+    high_water_file: Path
     server: ServerTable
     tls: TLSFiles | None
     trusted_proxies: tuple[Network, ...]
@@ -210,6 +214,7 @@ def _validate(shape: ConfigFile, file: Path) -> Config:
         origin=shape.origin,
         policy_file=file.parent / shape.policy_file,
         roots_file=file.parent / shape.roots_file,
+        high_water_file=file.parent / shape.high_water_file,
         server=shape.server,
         tls=tls,
         trusted_proxies=tuple(map(_network, shape.server.trusted_proxies)),

@@ -32,6 +32,7 @@
         ├── IssuerUnavailable        the identity provider does not answer
         ├── KeyUnavailable           a private key cannot be opened or used
         ├── StoreUnavailable         the database refuses
+        ├── LedgerStopped            records were lost, and an operator must recover
         └── Misconfigured            a file an operator wrote is wrong
 
 `signer.problems` maps each class to an HTTP status; a test fails for a class that
@@ -237,6 +238,12 @@ class StoreUnavailable(Unavailable):
     """The database cannot be read or written."""
 
     code = "store_unavailable"
+
+
+class LedgerStopped(Unavailable):
+    """The ledger lacks what it once showed; nothing is issued until it is recovered."""
+
+    code = "ledger_stopped"
 
 
 class Misconfigured(Unavailable):

@@ -63,16 +63,16 @@ def issue_user_certificate(
     wanted = _certificate(subject_key, sign_in, grant, authority.user_ca_key, now=now)
     to_be_signed = certificate.render_to_be_signed(wanted)
     refuse_unlike(to_be_signed, wanted, grant, now=now)
-    entry = authority.ledger.append(
+    proved = authority.ledger.append(
         lambda serial: certificate.set_serial(to_be_signed, serial),
         kind=EntryKind.USER_CERTIFICATE,
         record=_record(request, caller, sign_in, grant, policy_sha256=policy.sha256),
         spends=_token_use(request, sign_in),
         now=now,
     )
-    recorded = _recorded(entry, wanted, now=now)
-    signature = authority.user_ca_key.sign(entry.to_be_signed)
-    signed = certificate.complete(entry.to_be_signed, signature)
+    to_be_signed, recorded = _recorded(proved.entry, wanted, now=now)
+    signature = authority.user_ca_key.sign(to_be_signed)
+    signed = certificate.complete(to_be_signed, signature)
     return _answer(signed, recorded, grant.left_out)
 
 
@@ -193,12 +193,16 @@ def _record(
     }
 
 
-def _recorded(entry: Entry, wanted: Certificate, *, now: datetime) -> Certificate:
-    """Return what the entry says, if it is what is wanted now.
+def _recorded(
+    entry: Entry, wanted: Certificate, *, now: datetime
+) -> tuple[bytes, Certificate]:
+    """Return the bytes on record and what they say, if it is what is wanted now.
 
     An earlier request may have put it there, under another policy or CA key; and a
     database is not trusted with what the CA key signs.
     """
+    if entry.to_be_signed is None:  # erased, which is for ended certificates
+        raise _changed()
     recorded = certificate.parse_to_be_signed(entry.to_be_signed)
     same = replace(
         recorded,
@@ -212,12 +216,16 @@ def _recorded(entry: Entry, wanted: Certificate, *, now: datetime) -> Certificat
         or recorded.serial != entry.serial
         or not now.timestamp() < recorded.valid_before <= wanted.valid_before
     ):
-        raise Conflict(
-            "the certificate that this ID token bought has ended, or is not what you"
-            " would be given now",
-            hint="sign in again",
-        )
-    return recorded
+        raise _changed()
+    return entry.to_be_signed, recorded
+
+
+def _changed() -> Conflict:
+    return Conflict(
+        "the certificate that this ID token bought has ended, or is not what you would"
+        " be given now",
+        hint="sign in again",
+    )
 
 
 def _answer(

@@ -41,6 +41,13 @@ class HashedNode(NamedTuple):
     hash: bytes
 
 
+class TreeHead(NamedTuple):
+    """All that a checkpoint says about a tree, in the words of RFC 6962 section 3.5."""
+
+    size: int
+    root: bytes
+
+
 def leaf_hash(entry: bytes) -> bytes:
     """Return the hash of an entry; its prefix keeps it from passing as a node's."""
     return hashlib.sha256(b"\x00" + entry).digest()

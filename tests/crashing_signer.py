@@ -10,7 +10,7 @@ which puts a new process in its place.
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +20,7 @@ from flask import Flask
 from ca.authority import Authority, open_authority
 from ca.config import Config, load_config
 from ca.signing_key import SigningKey
-from ca.store import Draft, Entry
+from ca.store import Appended, Draft
 from signer.request_log import log_as_json
 from signer.serve import Server
 
@@ -94,13 +94,13 @@ def _wrap_store(authority: Authority, fuse: Fuse) -> None:
     store = authority.store
     append = store.append
 
-    def crashing_append(drafts: list[Draft]) -> list[Entry | Any]:
+    def crashing_append(drafts: Sequence[Draft], **known: Any) -> Appended:
         fuse.reach("before the append")
-        outcomes = append(drafts)
+        appended = append(drafts, **known)
         fuse.reach("after the commit")
-        return outcomes
+        return appended
 
-    store.append = crashing_append  # type: ignore[method-assign, assignment] # a wrapper, as on the tin
+    store.append = crashing_append  # type: ignore[method-assign] # a wrapper, as on the tin
 
     def before_commit(_connection: sa.Connection) -> None:
         fuse.reach("before the commit")

@@ -58,6 +58,11 @@ policy_file = "policy.toml"
 # it out: readers check the signature.
 roots_file = "roots"
 
+# What this signer remembers of the ledger: by it a database is known that was taken
+# back to an earlier state. Never copy it along with the database; each signer machine
+# has its own.
+high_water_file = "high-water"
+
 # ssh_config patterns of the hosts that trust this CA, told to ca-login.
 host_patterns = [{host_pattern}]
 

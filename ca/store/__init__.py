@@ -2,6 +2,8 @@
 
     tables      what there is
     batch       which drafts of a batch get a place in the ledger
+    tree        the tree over the leaves: what a batch takes of it, and adds
+    append      one batch's transaction
     requests    what a signed request needs: a record, and an id spent once
     engine      how the database at a URL is opened: `sqlite` or `postgresql`
     transactions  how a transaction is run, and run again
@@ -11,8 +13,21 @@ What the database itself says never crosses this package's edge: it becomes
 `StoreUnavailable`.
 """
 
+from ca.store.append import Appended
 from ca.store.batch import Draft, Entry, TokenUse
-from ca.store.database import PublishedCurrent, Store
+from ca.store.database import LogHead, PublishedCurrent, Store
 from ca.store.requests import Recorded
+from ca.store.tree import Growth, Seen
 
-__all__ = ["Draft", "Entry", "PublishedCurrent", "Recorded", "Store", "TokenUse"]
+__all__ = [
+    "Appended",
+    "Draft",
+    "Entry",
+    "Growth",
+    "LogHead",
+    "PublishedCurrent",
+    "Recorded",
+    "Seen",
+    "Store",
+    "TokenUse",
+]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ca.errors import CAError, TokenSpent
+from ca.store.tree import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,13 @@ class Entry:
     index: int
     time: int
     kind: str
-    serial: int
+    serial: int | None
+    """None for what is not about one certificate."""
     leaf: bytes
-    record: bytes
-    to_be_signed: bytes
+    record: bytes | None
+    """None once it was erased."""
+    to_be_signed: bytes | None
+    """None once it was erased, and for what is not about one certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Draft:
     build: Callable[[int, int], Entry]
     """Makes the entry from its index and serial; pure, called under the head's lock."""
     spends: TokenUse | None = None
+    seen: Seen | None = None
+    """The newest checkpoint that whoever asks has."""
 
 
 @dataclass(frozen=True, slots=True)

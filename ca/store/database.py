@@ -1,24 +1,21 @@
 """The store: one method, one transaction, durable when the method returns."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from ca.errors import CAError, Misconfigured
-from ca.store import requests, tables
-from ca.store.batch import Batch, Draft, Entry, Spent
+from ca.errors import CAError, LedgerStopped, Misconfigured
+from ca.merkle import CompactTree, Node, Plan, plan_root
+from ca.store import requests, tables, tree
+from ca.store.append import Appended, Appending, entry_in
+from ca.store.batch import Draft, Entry
 from ca.store.transactions import Database, Head
+from ca.store.tree import Seen
 
-# What each append executes, made once: making a statement costs more than running it.
-_SET_SIZE = sa.update(tables.ledger_head).values(size=sa.bindparam("new_size"))
-_SPENT = sa.select(tables.token_uses).where(
-    tables.token_uses.c.token_sha256.in_(sa.bindparam("tokens", expanding=True))
-)
-_ENTRY_FIELDS = [field.name for field in fields(Entry)]
-_SPENT_FIELDS = [field.name for field in fields(Spent)]
+_HEAD = sa.select(tables.ledger_head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,15 @@ class PublishedCurrent:
     published: int
     roots_sha256: str
     document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """How far the ledger is."""
+
+    tree: CompactTree
+    stopped: str | None
+    """Why no signer may issue: a line, and a checkpoint as evidence."""
 
 
 class Store:
@@ -61,28 +67,68 @@ class Store:
         """Close all connections."""
         self._database.engine.dispose()
 
-    def append(self, drafts: Sequence[Draft]) -> list[Entry | CAError]:
-        """Append a batch in one commit; return each draft's entry or its refusal.
+    def open_log(self, *, origin: str, serial_base: int) -> None:
+        """Give a new ledger its name, or raise `Misconfigured` if it has another.
 
-        A refused draft leaves no gap: the next one takes its place.
+        Both come from the roots: a tree under another name than readers are told, or
+        with other serials, proves nothing to them.
         """
-        appending = _Appending(drafts)
-        outcomes = self._database.write(appending.run, settle=appending.settle)
-        known = self._entries({o for o in outcomes if isinstance(o, int)})
-        return [known[o] if isinstance(o, int) else o for o in outcomes]
+
+        def work(connection: sa.Connection, head: Head) -> None:
+            is_new = head.size == 0 or head.serial_base == serial_base
+            if head.origin is None and is_new:
+                values = {"origin": origin, "serial_base": serial_base}
+                connection.execute(sa.update(tables.ledger_head).values(values))
+            elif (head.origin, head.serial_base) != (origin, serial_base):
+                raise Misconfigured(
+                    f"the database holds the log {head.origin} with serials from"
+                    f" {head.serial_base}, the roots name {origin} and {serial_base}",
+                    hint="check database.url and roots_file",
+                )
+
+        self._database.write(work)
+
+    def append(
+        self, drafts: Sequence[Draft], *, seen: Collection[Seen] = ()
+    ) -> Appended:
+        """Append a batch in one commit.
+
+        A refused draft leaves no gap: the next one takes its place. Raises
+        `LedgerStopped` where the tree does not contain a checkpoint in `seen` or of a
+        draft, and always from then on.
+        """
+        appending = Appending(drafts, seen)
+        done = self._database.write(appending.run, settle=appending.settle)
+        if isinstance(done, LedgerStopped):
+            raise done
+        return done
+
+    def log_head(self) -> LogHead:
+        """Return how far the ledger is."""
+        return self._database.read(_log_head)
+
+    def hashes(self, plan: Plan) -> tuple[bytes, ...]:
+        """Return a root or a proof from the tree's nodes, which must be there."""
+        nodes = self._database.read(lambda c: tree.fetch(c, plan.nodes))
+        return plan.hashes(nodes.__getitem__)
+
+    def neighbours(self, first: Node, count: int) -> list[bytes]:
+        """Return the hashes of a node and those to its right, which must be there."""
+        return self._database.read(lambda c: tree.fetch_row(c, first, count))
+
+    def entries(self, first: int, count: int) -> list[Entry]:
+        """Return the entries from index `first` on, as far as there are any."""
+        index = tables.entries.c.index
+        wanted = sa.select(tables.entries).where(index >= first, index < first + count)
+        ordered = wanted.order_by(index)
+        rows = self._database.read(lambda c: c.execute(ordered).all())
+        return [entry_in(row) for row in rows]
 
     def entry_by_serial(self, serial: int) -> Entry | None:
         """Return the entry that recorded a certificate, or None."""
         wanted = sa.select(tables.entries).where(tables.entries.c.serial == str(serial))
         row = self._database.read(lambda c: c.execute(wanted).one_or_none())
-        return None if row is None else _entry(row)
-
-    def _entries(self, indices: set[int]) -> dict[int, Entry]:
-        if not indices:
-            return {}
-        wanted = sa.select(tables.entries).where(tables.entries.c.index.in_(indices))
-        rows = self._database.read(lambda c: c.execute(wanted).all())
-        return {entry.index: entry for entry in map(_entry, rows)}
+        return None if row is None else entry_in(row)
 
     def publish(
         self, make: Callable[[PublishedCurrent | None], PublishedCurrent]
@@ -144,54 +190,11 @@ class Store:
         return self._database.write(lambda c, _head: c.execute(ended).rowcount)
 
 
-class _Appending:
-    """One batch on its way into the ledger."""
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        self._drafts = drafts
-        self._entries: list[Entry] = []
-        self._outcomes: list[Entry | int | CAError] = []
-
-    def run(self, connection: sa.Connection, head: Head) -> list[Entry | int | CAError]:
-        """Give each draft its place or its refusal, and write what is new."""
-        batch = Batch(
-            size=head.size,
-            serial_base=head.serial_base,
-            spent=_spent(connection, self._drafts),
-        )
-        self._outcomes = [batch.place(draft) for draft in self._drafts]
-        self._entries = batch.entries
-        size = head.size + len(batch.entries)
-        connection.execute(_SET_SIZE, {"new_size": size})
-        _insert(connection, tables.entries, [_entry_row(e) for e in batch.entries])
-        _insert(connection, tables.token_uses, [_spent_row(u) for u in batch.spent])
-        return self._outcomes
-
-    def settle(self, connection: sa.Connection) -> list[Entry | int | CAError] | None:
-        """Return what the last run came to, if it was committed after all.
-
-        Then its first entry is where it was put. A leaf is nobody else's: it holds a
-        hash over a salt.
-        """
-        for first in self._entries[:1]:
-            at_its_index = tables.entries.c.index == first.index
-            wanted = sa.select(tables.entries.c.leaf).where(at_its_index)
-            if connection.scalar(wanted) == first.leaf:
-                return self._outcomes
-        return None
-
-
 def _insert(
     connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]
 ) -> None:
     if rows:
         connection.execute(sa.insert(table), rows)
-
-
-def _spent(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Spent]:
-    tokens = {d.spends.token_sha256 for d in drafts if d.spends is not None}
-    rows = connection.execute(_SPENT, {"tokens": list(tokens)})
-    return [Spent(**row._mapping) for row in rows]  # noqa: SLF001 (public, despite its name)
 
 
 def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:
@@ -202,15 +205,9 @@ def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:
     return None if row is None else PublishedCurrent(**row._mapping)  # noqa: SLF001
 
 
-def _entry_row(entry: Entry) -> dict[str, Any]:
-    # NOTE: not `asdict`, which copies deeply and took a tenth of an append.
-    row = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
-    return {**row, "serial": str(entry.serial)}
-
-
-def _spent_row(use: Spent) -> dict[str, Any]:
-    return {name: getattr(use, name) for name in _SPENT_FIELDS}
-
-
-def _entry(row: sa.Row[Any]) -> Entry:
-    return Entry(**{**row._mapping, "serial": int(row.serial)})  # noqa: SLF001
+def _log_head(connection: sa.Connection) -> LogHead:
+    head = connection.execute(_HEAD).one()
+    plan = plan_root(head.size)
+    hashes = tree.fetch(connection, plan.nodes)
+    edge = tuple(hashes[node] for node in plan.nodes)
+    return LogHead(CompactTree(head.size, edge), head.stopped)

@@ -13,11 +13,12 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     inspect,
     select,
 )
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -33,8 +34,14 @@ ledger_head = Table(
     Column("id", Integer, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("serial_base", BigInteger, nullable=False),
+    Column("origin", Text),
+    Column("stopped", Text),
 )
-"""One row, id 1. Whoever writes to the ledger holds its lock first."""
+"""One row, id 1. Whoever writes to the ledger holds its lock first.
+
+`origin` is the log's, null until a signer has opened it; `stopped` says why no signer
+may issue, null where all may.
+"""
 
 entries = Table(
     "entries",
@@ -48,6 +55,15 @@ entries = Table(
     Column("to_be_signed", LargeBinary),
 )
 """The ledger. `record` and `to_be_signed` may be erased once they are not needed."""
+
+tree_nodes = Table(
+    "tree_nodes",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+"""The complete nodes of the tree over the leaves (`ca.merkle`); none ever changes."""
 
 token_uses = Table(
     "token_uses",

@@ -1,53 +1,71 @@
-"""The ledger: durable before signed, in batches, with nothing personal in a leaf."""
+"""The ledger: durable before signed, in batches, proved, nothing personal in a leaf.
+
+What a proof is worth is judged as a reader would, by `tests.ledgers.check`.
+"""
 
 import hashlib
 import json
 import threading
-from datetime import UTC, datetime
 
 import pytest
 
-from ca.admin import database
-from ca.errors import StoreUnavailable, TokenSpent
-from ca.ledger import EntryKind, Ledger, canonical_json
+from ca import merkle
+from ca.errors import (
+    LedgerStopped,
+    Malformed,
+    Misconfigured,
+    StoreUnavailable,
+    TokenSpent,
+)
+from ca.ledger import EntryKind, canonical_json
 from ca.store import Entry, Store, TokenUse
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-RECORD = {"identity": {"email": "ada@example.com"}}
+from tests.ledgers import (
+    NOW,
+    ORIGIN,
+    RECORD,
+    append,
+    check,
+    checkpoint_signer,
+    new_store,
+    open_ledger,
+    seen_in,
+)
 
 
 @pytest.fixture
 def store(tmp_path):
-    url = f"sqlite:///{tmp_path}/daypass.db"
-    database.migrate(url, create=True)
-    store = Store.open(url)
+    store = new_store(tmp_path)
     yield store
     store.close()
 
 
-def append(ledger, *, spends=None):
-    return ledger.append(
-        lambda serial: b"to be signed %d" % serial,
-        kind=EntryKind.USER_CERTIFICATE,
-        record=RECORD,
-        spends=spends,
-        now=NOW,
-    )
+@pytest.fixture
+def opened(store, tmp_path):
+    """Open the ledger of a store, or of one that stands in for it."""
+    open_ledger(store, tmp_path / "high-water")
+    return lambda store: open_ledger(store, tmp_path / "high-water")
+
+
+@pytest.fixture
+def ledger(store, opened):
+    return opened(store)
 
 
 def token_use(request):
     return TokenUse(b"t" * 32, request.ljust(32), int(NOW.timestamp()) + 300, 1)
 
 
-def test_an_entry_is_in_the_store_when_append_returns(store):
-    entry = append(Ledger(store))
+def test_an_entry_is_in_the_store_when_append_returns(store, ledger):
+    entry = append(ledger).entry
 
     assert store.entry_by_serial(entry.serial) == entry
     assert entry.to_be_signed == b"to be signed 1"
 
 
-def test_the_leaf_commits_to_what_is_signed_and_to_the_record(store):
-    entry = append(Ledger(store))
+def test_the_leaf_commits_to_what_is_signed_and_to_the_record(ledger):
+    entry = append(ledger).entry
+    assert entry.record is not None
+    assert entry.to_be_signed is not None
 
     assert json.loads(entry.leaf) == {
         "v": 1,
@@ -60,12 +78,11 @@ def test_the_leaf_commits_to_what_is_signed_and_to_the_record(store):
     assert canonical_json(json.loads(entry.leaf)) == entry.leaf
 
 
-def test_equal_records_have_different_hashes(store):
-    ledger = Ledger(store)
-
-    first, second = append(ledger), append(ledger)
+def test_equal_records_have_different_hashes(ledger):
+    first, second = append(ledger).entry, append(ledger).entry
 
     assert first.record != second.record
+    assert first.record is not None
     assert json.loads(first.record)["identity"] == RECORD["identity"]
 
 
@@ -77,11 +94,14 @@ def test_canonical_json_is_that_of_rfc_8785():
     )
 
 
-def test_a_spent_token_is_refused_and_the_same_request_repeated(store):
-    ledger = Ledger(store)
+def test_a_spent_token_is_refused_and_the_same_request_repeated(ledger):
     first = append(ledger, spends=token_use(b"one"))
+    append(ledger)
 
-    assert append(ledger, spends=token_use(b"one")) == first
+    again = append(ledger, spends=token_use(b"one"))
+
+    assert again.entry == first.entry
+    assert check(again, ledger.signer.key).size == 2
     with pytest.raises(TokenSpent):
         append(ledger, spends=token_use(b"two"))
 
@@ -95,19 +115,19 @@ class SlowStore(Store):
         self.go = threading.Event()
         self.batches = []
 
-    def append(self, drafts):
+    def append(self, drafts, *, seen=()):
         self.batches.append(len(drafts))
         self.entered.set()
         assert self.go.wait(10)
-        return self._real.append(drafts)
+        return self._real.append(drafts, seen=seen)
 
 
-def test_who_comes_during_a_commit_shares_the_next_one(store):
+def test_who_comes_during_a_commit_shares_the_next_one(store, opened):
     slow = SlowStore(store)
-    ledger = Ledger(slow)
+    ledger = opened(slow)
     entries = []
     threads = [
-        threading.Thread(target=lambda: entries.append(append(ledger)))
+        threading.Thread(target=lambda: entries.append(append(ledger).entry))
         for _ in range(8)
     ]
 
@@ -115,14 +135,14 @@ def test_who_comes_during_a_commit_shares_the_next_one(store):
     assert slow.entered.wait(10)
     for thread in threads[1:]:
         thread.start()
-    while len(ledger._waiting) < 7:  # noqa: SLF001 (nothing else tells)
+    while len(ledger._batches._waiting) < 7:  # noqa: SLF001 (nothing else tells)
         pass
     slow.go.set()
     for thread in threads:
         thread.join()
 
     assert slow.batches == [1, 7]
-    assert sorted(entry.serial for entry in entries) == list(range(1, 9))
+    assert {entry.serial for entry in entries} == set(range(1, 9))
 
 
 class FailingStore(Store):
@@ -133,22 +153,22 @@ class FailingStore(Store):
         self._reald = stored
         self._fail = True
 
-    def append(self, drafts):
+    def append(self, drafts, *, seen=()):
         if not self._fail:
-            return self._real.append(drafts)
+            return self._real.append(drafts, seen=seen)
         self._fail = False
         if self._reald:
-            self._real.append(drafts)
+            self._real.append(drafts, seen=seen)
         raise StoreUnavailable("the database refuses")
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_failed_append_raises_and_asking_again_settles_it(store, stored):
-    ledger = Ledger(FailingStore(store, stored=stored))
+def test_a_failed_append_raises_and_asking_again_settles_it(store, opened, stored):
+    ledger = opened(FailingStore(store, stored=stored))
     with pytest.raises(StoreUnavailable):
         append(ledger, spends=token_use(b"one"))
 
-    entry = append(ledger, spends=token_use(b"one"))
+    entry = append(ledger, spends=token_use(b"one")).entry
 
     assert isinstance(entry, Entry)
     assert entry.serial == 1
@@ -158,14 +178,14 @@ def test_a_failed_append_raises_and_asking_again_settles_it(store, stored):
 class RefusingStore:
     """A store whose disk is gone."""
 
-    def append(self, drafts):
+    def append(self, drafts, *, seen=()):
         raise StoreUnavailable("the database refuses")
 
 
-def test_a_failed_batch_fails_for_all_in_it_and_stops_nobody_after(store):
+def test_a_failed_batch_fails_for_all_in_it_and_stops_nobody_after(store, opened):
     slow = SlowStore(RefusingStore())
-    ledger = Ledger(slow)
-    outcomes = []
+    ledger = opened(slow)
+    outcomes: list[object] = []
 
     def run():
         try:
@@ -178,7 +198,7 @@ def test_a_failed_batch_fails_for_all_in_it_and_stops_nobody_after(store):
     assert slow.entered.wait(10)
     for thread in threads[1:]:
         thread.start()
-    while len(ledger._waiting) < 3:  # noqa: SLF001
+    while len(ledger._batches._waiting) < 3:  # noqa: SLF001
         pass
     slow.go.set()
     for thread in threads:
@@ -187,4 +207,130 @@ def test_a_failed_batch_fails_for_all_in_it_and_stops_nobody_after(store):
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 4
     assert slow.batches == [1, 3]
     ledger._store = store  # noqa: SLF001 (the disk is back)
-    assert append(ledger).serial == 1
+    assert append(ledger).entry.serial == 1
+
+
+# --- Proofs -----------------------------------------------------------------------
+
+
+def test_each_entry_comes_with_a_proof_that_holds(ledger):
+    for size in range(1, 20):
+        proved = append(ledger)
+
+        checkpoint = check(proved, ledger.signer.key)
+        assert (checkpoint.origin, checkpoint.size) == (ORIGIN, size)
+
+
+def test_a_batch_has_one_checkpoint_for_all_its_entries(store, opened):
+    slow = SlowStore(store)
+    ledger = opened(slow)
+    proved = []
+    threads = [
+        threading.Thread(target=lambda: proved.append(append(ledger))) for _ in range(6)
+    ]
+    threads[0].start()
+    assert slow.entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(ledger._batches._waiting) < 5:  # noqa: SLF001
+        pass
+    slow.go.set()
+    for thread in threads:
+        thread.join()
+
+    sizes = sorted(check(each, ledger.signer.key).size for each in proved)
+
+    assert sizes == [1, 6, 6, 6, 6, 6]
+
+
+def test_what_a_request_brings_is_proved_to_be_in_the_new_tree(ledger):
+    old = seen_in(append(ledger).signed)
+    for _ in range(5):
+        append(ledger)
+
+    proved = append(ledger, seen=old)
+
+    checkpoint = check(proved, ledger.signer.key)
+    merkle.verify_consistency(
+        old.size, old.root, checkpoint.size, checkpoint.root, proved.consistency
+    )
+
+
+def test_an_entry_about_no_certificate_has_no_serial_and_takes_its_place(ledger, store):
+    act = ledger.append(None, kind=EntryKind.BLOCK, record=RECORD, now=NOW)
+    after = append(ledger).entry
+
+    assert set(json.loads(act.entry.leaf)) == {"v", "time", "kind", "record_sha256"}
+    assert (act.entry.index, act.entry.serial, act.entry.to_be_signed) == (
+        0,
+        None,
+        None,
+    )
+    assert (after.index, after.serial) == (1, 2)
+    assert store.entries(0, 9) == [act.entry, after]
+    check(act, ledger.signer.key)
+
+
+def test_the_newest_checkpoint_is_that_of_the_last_batch(ledger):
+    assert ledger.checkpoint().checkpoint.size == 0
+    proved = append(ledger)
+
+    assert ledger.checkpoint() == proved.signed
+
+
+def test_the_store_proves_what_is_asked_for(ledger, store):
+    leaves = [append(ledger).entry.leaf for _ in range(11)]
+    tree, nodes = merkle.CompactTree().extend(map(merkle.leaf_hash, leaves))
+
+    assert store.log_head().tree == tree
+    assert store.hashes(merkle.plan_root(11)) == (tree.root,)
+    assert (
+        store.neighbours(merkle.Node(1, 1), 4)
+        == [node.hash for node in nodes if node.level == 1][1:]
+    )
+    assert [entry.leaf for entry in store.entries(3, 4)] == leaves[3:7]
+
+
+# --- Going back -------------------------------------------------------------------
+
+
+def test_a_signer_without_its_high_water_file_refuses_a_ledger_with_entries(
+    ledger, store, tmp_path
+):
+    append(ledger)
+
+    with pytest.raises(Misconfigured, match="the ledger has 1 entries"):
+        open_ledger(store, tmp_path / "another")
+
+
+def test_a_checkpoint_that_the_tree_lacks_stops_all_signers(ledger, tmp_path):
+    append(ledger)
+    other = new_store(tmp_path, "restored")
+    elsewhere = open_ledger(other, tmp_path / "high-water of a peer")
+
+    with pytest.raises(LedgerStopped, match="checkpoint of 1 entries"):
+        append(elsewhere, seen=seen_in(ledger.checkpoint()))
+
+    with pytest.raises(LedgerStopped):
+        append(elsewhere)
+    assert other.log_head().tree.size == 0
+    other.close()
+
+
+def test_another_root_at_the_same_size_stops_all_signers(ledger, tmp_path):
+    append(ledger)
+    other = new_store(tmp_path, "fork")
+    fork = open_ledger(other, tmp_path / "high-water of the fork")
+    append(fork)
+
+    with pytest.raises(LedgerStopped, match="other entries"):
+        append(fork, seen=seen_in(ledger.checkpoint()))
+    other.close()
+
+
+def test_only_our_own_checkpoints_are_recognised(ledger):
+    note = ledger.checkpoint().rendered
+
+    assert checkpoint_signer().recognise(note).note == note
+    with pytest.raises(Malformed):
+        checkpoint_signer().recognise(note.replace(b"/log/1\n", b"/log/2\n"))

@@ -105,7 +105,7 @@ END_ME = "SELECT pg_terminate_backend(pg_backend_pid())"
 def test_what_the_server_took_back_is_done_again(place, store, fault):
     once = OnceIn(store, fault)
 
-    (entry,) = store.append([Draft(once)])
+    (entry,) = store.append([Draft(once)]).outcomes
 
     assert (entry.index, once.runs) == (0, 2)
     assert count_of(place) == 1
@@ -157,7 +157,7 @@ def test_a_commit_that_may_have_happened_is_settled(
     store.append([Draft(build)])
     way.lose(loss)
 
-    (entry,) = store.append([Draft(build, spends)])
+    (entry,) = store.append([Draft(build, spends)]).outcomes
 
     assert way.losses == [loss]
     assert entry.index == 1
@@ -189,7 +189,7 @@ def test_a_server_that_falls_silent_is_given_up_and_asking_again_settles_it(
         far_store.append([Draft(build, SPENDS)])
 
     assert time.monotonic() - began < SECONDS + 1
-    (entry,) = far_store.append([Draft(build, SPENDS)])
+    (entry,) = far_store.append([Draft(build, SPENDS)]).outcomes
     assert entry.index == 1
     assert count_of(place) == 2
 
@@ -208,13 +208,13 @@ def test_a_server_that_hangs_ends_no_request_late(other_postgres):
                     ask()
                 assert time.monotonic() - began < SECONDS + 4
 
-        assert [type(o) for o in store.append([Draft(build)])] == [Entry]
+        assert [type(o) for o in store.append([Draft(build)]).outcomes] == [Entry]
 
 
 def test_a_server_that_was_stopped_in_the_middle_needs_no_repair(other_postgres):
     place = other_postgres.make_database()
     with opened(place) as store:
-        (first,) = store.append([Draft(build)])
+        (first,) = store.append([Draft(build)]).outcomes
 
         other_postgres.stop(signal.SIGQUIT)
 
@@ -222,7 +222,7 @@ def test_a_server_that_was_stopped_in_the_middle_needs_no_repair(other_postgres)
             store.append([Draft(build)])
         other_postgres.start()
         assert store.entry_by_serial(first.serial) == first
-        (second,) = store.append([Draft(build)])
+        (second,) = store.append([Draft(build)]).outcomes
         assert second.index == 1
 
 
@@ -243,7 +243,7 @@ def test_who_hangs_with_the_head_locked_loses_it(place, store):
         thread.start()
         assert held.wait(10)
 
-        (entry,) = other.append([Draft(build)])
+        (entry,) = other.append([Draft(build)]).outcomes
 
         late.set()
         thread.join()
@@ -297,7 +297,7 @@ def test_a_commit_that_no_replica_has_is_not_taken_for_one(other_postgres):
 
     def append(store):
         try:
-            outcomes.extend(store.append([Draft(build, SPENDS)]))
+            outcomes.extend(store.append([Draft(build, SPENDS)]).outcomes)
         except StoreUnavailable as error:
             outcomes.append(error)
 
@@ -312,7 +312,7 @@ def test_a_commit_that_no_replica_has_is_not_taken_for_one(other_postgres):
         other_postgres.set("synchronous_standby_names", "")
 
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable]
-        (entry,) = store.append([Draft(build, SPENDS)])
+        (entry,) = store.append([Draft(build, SPENDS)]).outcomes
     assert entry.index == 1
     assert count_of(place) == 2
 

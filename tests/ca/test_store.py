@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 
 from ca.admin import database as admin
 from ca.errors import Misconfigured, StoreUnavailable, TokenSpent
+from ca.merkle import Node
 from ca.store import Draft, Entry, PublishedCurrent, Store, TokenUse, tables
 from ca.store.engine import open_engine
 from tests.databases import make_sqlite
@@ -42,9 +43,13 @@ def spends(token=b"t" * 32, request=b"r" * 32, *, expires=10, max_uses=1):
     return TokenUse(token, request, expires, max_uses)
 
 
+def append(store, drafts, **known):
+    return store.append(drafts, **known).outcomes
+
+
 def test_serials_follow_the_index_and_never_skip(store):
-    first = store.append([Draft(build), Draft(build)])
-    second = store.append([Draft(build)])
+    first = append(store, [Draft(build), Draft(build)])
+    second = append(store, [Draft(build)])
 
     entries = [*first, *second]
     assert [entry.index for entry in entries] == [0, 1, 2]
@@ -55,7 +60,7 @@ def test_serials_follow_the_index_and_never_skip(store):
 def test_a_serial_base_moves_all_serials(store, database):
     database.ask("UPDATE ledger_head SET serial_base = 1000")
 
-    (entry,) = store.append([Draft(build)])
+    (entry,) = append(store, [Draft(build)])
 
     assert (entry.index, entry.serial) == (0, 1001)
 
@@ -65,12 +70,13 @@ def test_an_unknown_serial_has_no_entry(store):
 
 
 def test_a_token_is_spent_once_and_its_refusal_leaves_no_gap(store):
-    outcomes = store.append(
+    outcomes = append(
+        store,
         [
             Draft(build, spends()),
             Draft(build, spends(request=b"other".ljust(32))),
             Draft(build),
-        ]
+        ],
     )
 
     assert outcomes[0].index == 0
@@ -79,10 +85,10 @@ def test_a_token_is_spent_once_and_its_refusal_leaves_no_gap(store):
 
 
 def test_the_same_request_again_gets_the_entry_it_bought(store):
-    (first,) = store.append([Draft(build, spends())])
+    (first,) = append(store, [Draft(build, spends())])
 
-    (again,) = store.append([Draft(build, spends())])
-    (refused,) = store.append([Draft(build, spends(request=b"x" * 32))])
+    (again,) = append(store, [Draft(build, spends())])
+    (refused,) = append(store, [Draft(build, spends(request=b"x" * 32))])
 
     assert again == first
     assert isinstance(refused, TokenSpent)
@@ -90,7 +96,7 @@ def test_the_same_request_again_gets_the_entry_it_bought(store):
 
 def test_a_token_with_several_uses_buys_that_many(store):
     outcomes = [
-        store.append([Draft(build, spends(request=bytes([n]) * 32, max_uses=2))])[0]
+        append(store, [Draft(build, spends(request=bytes([n]) * 32, max_uses=2))])[0]
         for n in range(3)
     ]
 
@@ -102,17 +108,17 @@ def test_a_build_that_fails_leaves_nothing_behind(store):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.append([Draft(build, spends()), Draft(fail)])
+        append(store, [Draft(build, spends()), Draft(fail)])
 
-    (entry,) = store.append([Draft(build, spends(request=b"y" * 32))])
+    (entry,) = append(store, [Draft(build, spends(request=b"y" * 32))])
     assert entry.index == 0
 
 
 def test_ended_tokens_are_forgotten_and_no_others(store):
-    store.append([Draft(build, spends(expires=9)), Draft(build, spends(b"u" * 32))])
+    append(store, [Draft(build, spends(expires=9)), Draft(build, spends(b"u" * 32))])
 
     assert store.forget_spent_tokens(before=10) == 1
-    (outcome,) = store.append([Draft(build, spends(b"u" * 32, b"z" * 32))])
+    (outcome,) = append(store, [Draft(build, spends(b"u" * 32, b"z" * 32))])
     assert isinstance(outcome, TokenSpent)
 
 
@@ -122,7 +128,7 @@ def test_writers_of_two_stores_take_turns(database):
 
     def write(store):
         for _ in range(25):
-            entries.extend(store.append([Draft(build)]))
+            entries.extend(append(store, [Draft(build)]))
 
     threads = [threading.Thread(target=write, args=[store]) for store in stores]
     for thread in threads:
@@ -147,7 +153,7 @@ def test_a_database_that_refuses_is_unavailable_without_its_words(store, databas
         database.ask(f"DROP TABLE {table}")
 
     with pytest.raises(StoreUnavailable) as caught:
-        store.append([Draft(build)])
+        append(store, [Draft(build)])
     assert "entries" not in caught.value.detail
 
 
@@ -227,3 +233,53 @@ def test_a_blob_is_kept_by_its_hash(store):
 
     assert store.blob("aa") == b"content"
     assert store.blob("bb") is None
+
+
+# --- The tree ---------------------------------------------------------------------
+
+
+def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
+    appended = store.append([Draft(build) for _ in range(5)])
+    for statement in (
+        "DROP TABLE tree_nodes",
+        "ALTER TABLE ledger_head DROP COLUMN origin",
+        "ALTER TABLE ledger_head DROP COLUMN stopped",
+        "UPDATE alembic_version SET version_num = '0002'",
+    ):
+        database.ask(statement)
+
+    admin.migrate(database.url, password_file=database.password_file)
+
+    assert store.log_head().tree == appended.growth.tree
+    assert store.append([Draft(build)]).growth.tree.size == 6
+
+
+def test_a_node_that_is_missing_is_noticed(store, database):
+    store.append([Draft(build)])
+    database.ask("DELETE FROM tree_nodes")
+
+    for read in (
+        lambda: append(store, [Draft(build)]),
+        lambda: store.neighbours(Node(0, 0), 1),
+    ):
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            read()
+
+
+def test_a_database_is_one_log_s_with_one_serial_base(store):
+    store.open_log(origin="ca.example.com/log/1", serial_base=1000)
+    store.open_log(origin="ca.example.com/log/1", serial_base=1000)
+
+    (entry,) = append(store, [Draft(build)])
+    for origin, base in (("ca.example.com/log/2", 1000), ("ca.example.com/log/1", 0)):
+        with pytest.raises(Misconfigured, match="the database holds the log"):
+            store.open_log(origin=origin, serial_base=base)
+    assert entry.serial == 1001
+
+
+def test_a_ledger_without_a_name_is_not_given_other_serials(store):
+    append(store, [Draft(build)])
+
+    with pytest.raises(Misconfigured):
+        store.open_log(origin="ca.example.com/log/1", serial_base=1000)
+    store.open_log(origin="ca.example.com/log/1", serial_base=0)

@@ -1,0 +1,126 @@
+"""The newest checkpoint that this signer has shown to anybody, in a file of its own.
+
+It lies outside the database and its backups: a database that was taken back to an
+earlier state is known by it. The processes of one signer share the file.
+
+It has two halves, and the older one is overwritten: a power cut in the middle leaves
+the other. Its length never changes, so that a sync is one write to the disk.
+"""
+
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ca.errors import Malformed, StoreUnavailable
+from ca.store import Seen
+
+_HALF_BYTES = 4096
+_OFFSETS = (0, _HALF_BYTES)
+
+
+class HighWater:
+    """The file. Thread-safe."""
+
+    def __init__(self, file: Path, *, recognise: Callable[[bytes], Seen]) -> None:
+        """`recognise` returns what an authentic note says, and raises for others."""
+        self.file = file
+        self._recognise = recognise
+        self._known: dict[bytes, Seen] = {}
+        """The halves as they were last read or written, since verifying takes time."""
+        self._raising = threading.Lock()
+
+    def exists(self) -> bool:
+        """Return whether the file is there."""
+        return self.file.is_file()
+
+    def newest(self) -> Seen:
+        """Return the newest checkpoint in the file; raise `StoreUnavailable`."""
+        with _opened(self.file, os.O_RDONLY) as descriptor:
+            return self._newest(descriptor)[0]
+
+    def raise_to(self, seen: Seen) -> None:
+        """Return when this checkpoint, or a newer one, is on the disk."""
+        with self._raising, _opened(self.file, os.O_RDWR) as descriptor:
+            # Freed when it is closed. What another process wrote was synced before.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            newest, offset = self._newest(descriptor)
+            if newest.size == seen.size and newest.root != seen.root:
+                raise StoreUnavailable(
+                    f"{self.file} has another ledger's checkpoint of this size",
+                    hint="let no two signers with different databases share it",
+                )
+            if newest.size < seen.size:
+                half = _half(seen)
+                os.pwrite(descriptor, half, _HALF_BYTES - offset)
+                os.fdatasync(descriptor)
+                self._known = {half: seen, _half(newest): newest}
+
+    def create(self, seen: Seen) -> None:
+        """Make the file, unless somebody else has by now."""
+        with self._draft(seen) as draft, suppress(FileExistsError):
+            self.file.hardlink_to(draft)
+
+    def replace(self, seen: Seen) -> None:
+        """Forget what is in the file, or that there is none."""
+        with self._draft(seen) as draft:
+            draft.replace(self.file)
+
+    @contextmanager
+    def _draft(self, seen: Seen) -> Iterator[Path]:
+        draft = self.file.with_name(f".{self.file.name}.{secrets.token_hex(8)}")
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with _opened(draft, flags) as descriptor:
+                os.write(descriptor, _half(seen) * len(_OFFSETS))
+                os.fsync(descriptor)
+                yield draft
+            with _opened(self.file.parent, os.O_RDONLY) as folder:
+                os.fsync(folder)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _newest(self, descriptor: int) -> tuple[Seen, int]:
+        """Return the newest checkpoint and the offset of its half."""
+        known, found = {}, []
+        for offset in _OFFSETS:
+            half = os.pread(descriptor, _HALF_BYTES, offset)
+            try:
+                seen = self._known.get(half) or self._recognise(half.rstrip(b"\x00"))
+            except Malformed:
+                # Being written this moment, or when the power went: nobody has it yet.
+                continue
+            known[half] = seen
+            found.append((seen, offset))
+        if not found:
+            raise StoreUnavailable(
+                f"{self.file} holds no checkpoint of this log",
+                hint="ca-admin ledger adopt-head",
+            )
+        self._known = known
+        return max(found)
+
+
+def _half(seen: Seen) -> bytes:
+    if len(seen.note) > _HALF_BYTES:
+        raise Malformed("the checkpoint is too long to be kept")
+    return seen.note.ljust(_HALF_BYTES, b"\x00")
+
+
+@contextmanager
+def _opened(file: Path, flags: int) -> Iterator[int]:
+    """Open a file; what the system refuses in here is `StoreUnavailable`."""
+    try:
+        descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot keep the newest checkpoint in {file}: {error.strerror}",
+            hint="check high_water_file, its owner and its disk",
+        ) from error

@@ -1,0 +1,146 @@
+"""The ledger: what is to be signed is on record, durably, before it is signed.
+
+The leaf of an entry holds nothing personal; the record beside it does, and its salt
+keeps the leaf's hash of it from being guessed. The leaves are a Merkle tree whose
+checkpoints the online key signs. Each answer carries the proof that its entry is in it,
+so that a CA cannot hide what it issued from those it issued to.
+
+No checkpoint leaves us before it is in the high-water file, and no batch is committed
+unless the tree contains the newest one in there (design invariant 4).
+"""
+
+import secrets
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ca.checkpoint import LogProof
+from ca.errors import CAError, Misconfigured
+from ca.ledger.batches import Batches
+from ca.ledger.checkpoints import CheckpointSigner, SignedCheckpoint
+from ca.ledger.entry import EntryKind, Place, canonical_json
+from ca.ledger.high_water import HighWater
+from ca.merkle import CompactTree, plan_consistency, plan_inclusion
+from ca.store import Draft, Entry, Growth, Seen, Store, TokenUse
+
+_SALT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """An entry, and the proof that it is in the log."""
+
+    entry: Entry
+    signed: SignedCheckpoint
+    """Of the tree right after the entry's batch."""
+    proof: LogProof
+    """Of the entry in that tree."""
+    consistency: tuple[bytes, ...]
+    """That this tree contains the one whose checkpoint the request brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """What the entries of a batch share."""
+
+    signed: SignedCheckpoint
+    growth: Growth
+
+    def prove(self, entry: Entry, seen: Seen | None) -> Proved:
+        size, hashes = self.growth.tree.size, self.growth.hashes.__getitem__
+        path = plan_inclusion(entry.index, size).hashes(hashes)
+        return Proved(
+            entry=entry,
+            signed=self.signed,
+            proof=LogProof(entry.index, path, self.signed.note),
+            consistency=()
+            if seen is None
+            else plan_consistency(seen.size, size).hashes(hashes),
+        )
+
+
+class Ledger:
+    """Appends entries in batches, and proves them. Thread-safe."""
+
+    def __init__(
+        self, store: Store, *, signer: CheckpointSigner, high_water: HighWater
+    ) -> None:
+        self.signer = signer
+        self.high_water = high_water
+        self._store = store
+        self._batches = Batches(self._commit)
+        self._newest: tuple[CompactTree, SignedCheckpoint] | None = None
+
+    def open(self) -> None:
+        """Raise `Misconfigured` if this signer cannot know how far the ledger was."""
+        if self.high_water.exists():
+            return
+        tree = self._store.log_head().tree
+        if tree.size:
+            raise Misconfigured(
+                f"the ledger has {tree.size} entries, but this signer has no"
+                f" {self.high_water.file}, so it cannot know whether some are missing",
+                hint="bring it back, or look and then: ca-admin ledger adopt-head",
+            )
+        self.high_water.create(_seen(self.signer.sign(tree)))
+
+    def append(
+        self,
+        build: Callable[[int], bytes] | None,
+        *,
+        kind: EntryKind,
+        record: Mapping[str, object],
+        now: datetime,
+        spends: TokenUse | None = None,
+        seen: Seen | None = None,
+    ) -> Proved:
+        """Put the to-be-signed bytes that `build(serial)` makes on record.
+
+        None for what is not about one certificate: it has no serial. Returns when the
+        entry is durable. When `spends` was already spent on the same request, returns
+        the entry it bought then. Raises `TokenSpent`, `LedgerStopped` or
+        `StoreUnavailable`, after which the entry may or may not be on record: ask
+        again with the same token and request to find out.
+        """
+        place = Place(
+            kind=kind,
+            time=int(now.timestamp()),
+            record=canonical_json(
+                {**record, "salt": b64encode(secrets.token_bytes(_SALT_BYTES)).decode()}
+            ),
+            build=build,
+        )
+        entry, commit = self._batches.append(Draft(place, spends, seen))
+        return commit.prove(entry, seen)
+
+    def checkpoint(self) -> SignedCheckpoint:
+        """Return the newest checkpoint, signed; raise `LedgerStopped`."""
+        newest, head = self.high_water.newest(), self._store.log_head()
+        tree = head.tree
+        if head.stopped is not None or (tree.size, tree.root) != newest[:2]:
+            # Under the head's lock, for this may be where to stop.
+            tree = self._store.append([], seen=[newest]).growth.tree
+        return self._sign(tree)
+
+    def _commit(
+        self, drafts: Sequence[Draft]
+    ) -> tuple[Sequence[Entry | CAError], _Commit]:
+        appended = self._store.append(drafts, seen=[self.high_water.newest()])
+        signed = self._sign(appended.growth.tree)
+        return appended.outcomes, _Commit(signed, appended.growth)
+
+    def _sign(self, tree: CompactTree) -> SignedCheckpoint:
+        """Sign the checkpoint of a committed tree, and return when it is kept."""
+        newest = self._newest
+        if newest is not None and newest[0] == tree:
+            return newest[1]
+        signed = self.signer.sign(tree)
+        self.high_water.raise_to(_seen(signed))
+        self._newest = (tree, signed)
+        return signed
+
+
+def _seen(signed: SignedCheckpoint) -> Seen:
+    checkpoint = signed.checkpoint
+    return Seen(checkpoint.size, checkpoint.root, signed.rendered)

@@ -1,0 +1,140 @@
+"""The tree over the ledger's leaves: which nodes a batch takes, and what it adds.
+
+A checkpoint that somebody has is a promise: the tree contains it for ever. So each
+batch says which ones are known, and is placed only where all of them are kept.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ca.errors import StoreUnavailable
+from ca.merkle import (
+    CompactTree,
+    HashedNode,
+    Node,
+    leaf_hash,
+    plan_consistency,
+    plan_inclusion,
+    plan_root,
+)
+from ca.store import tables
+
+_columns = tables.tree_nodes.c
+_NODES = sa.select(tables.tree_nodes).where(
+    sa.tuple_(_columns.level, _columns.position).in_(
+        sa.bindparam("wanted", expanding=True)
+    )
+)
+_ROW = sa.select(_columns.hash).where(
+    _columns.level == sa.bindparam("level_"),
+    _columns.position >= sa.bindparam("first"),
+    _columns.position < sa.bindparam("end"),
+)
+
+
+class Seen(NamedTuple):
+    """A checkpoint of ours that somebody has, its signature verified."""
+
+    size: int
+    root: bytes
+    note: bytes
+    """The whole signed note, as evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A tree before and after a batch."""
+
+    tree: CompactTree
+    """After it."""
+    completed: list[HashedNode]
+    """The nodes that are new."""
+    hashes: Mapping[Node, bytes]
+    """What proves the batch's entries, and that the tree contains what was seen."""
+
+
+def grow(
+    connection: sa.Connection,
+    size: int,
+    *,
+    leaves: list[bytes],
+    repeated: Iterable[int],
+    seen: Iterable[Seen],
+) -> Growth | str:
+    """Return how the tree of `size` grows by these leaves, or why it must not.
+
+    `repeated` are the indices of entries that have to be proved again. Nothing is
+    written.
+    """
+    heads = {(head.size, head.root): head for head in seen}.values()
+    larger = max((head for head in heads if head.size > size), default=None)
+    if larger is not None:
+        return _lost(larger, f"the ledger has {size}")
+    wanted = _wanted(size, size + len(leaves), repeated, heads)
+    hashes = fetch(connection, wanted)
+    for head in heads:
+        if plan_root(head.size).hashes(hashes.__getitem__) != (head.root,):
+            return _lost(head, "the ledger has other entries")
+    edge = tuple(hashes[node] for node in plan_root(size).nodes)
+    tree, completed = CompactTree(size, edge).extend(map(leaf_hash, leaves))
+    hashes.update((Node(node.level, node.position), node.hash) for node in completed)
+    return Growth(tree, completed, hashes)
+
+
+def fetch(connection: sa.Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:
+    """Return the hashes of these nodes; raise `StoreUnavailable` if one is missing."""
+    nodes = list(dict.fromkeys(wanted))
+    if not nodes:
+        return {}
+    rows = connection.execute(_NODES, {"wanted": nodes})
+    found = {Node(row.level, row.position): row.hash for row in rows}
+    if len(found) != len(nodes):
+        raise _damaged()
+    return found
+
+
+def fetch_row(connection: sa.Connection, first: Node, count: int) -> list[bytes]:
+    """Return the hashes of `count` neighbours, `first` and those to its right."""
+    place = {
+        "level_": first.level,
+        "first": first.position,
+        "end": first.position + count,
+    }
+    found = connection.scalars(_ROW.order_by(_columns.position), place).all()
+    if len(found) != count:
+        raise _damaged()
+    return list(found)
+
+
+def _wanted(
+    size: int, new_size: int, repeated: Iterable[int], heads: Iterable[Seen]
+) -> Iterator[Node]:
+    """Yield the nodes to read: those of the old tree, the others are made anew."""
+    plans = [plan_root(size)]
+    for head in heads:
+        plans += [plan_root(head.size), plan_consistency(head.size, new_size)]
+    plans += [plan_inclusion(index, new_size) for index in repeated]
+    for plan in plans:
+        for node in plan.nodes:
+            if (node.position + 1) << node.level <= size:
+                yield node
+
+
+def _lost(head: Seen, instead: str) -> str:
+    """Say why signers must stop; the note goes with it, as evidence."""
+    root = b64encode(head.root).decode()
+    return (
+        f"there is a checkpoint of {head.size} entries with root {root}, and {instead}"
+        f"\n\n{head.note.decode()}"
+    )
+
+
+def _damaged() -> StoreUnavailable:
+    return StoreUnavailable(
+        "the ledger's tree is damaged: a node is missing",
+        hint="the operator finds where with: ca-admin ledger verify",
+    )
