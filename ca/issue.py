@@ -23,8 +23,8 @@ from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType
 from ca.errors import Conflict, UnacceptableKey
 from ca.identity import SignIn
-from ca.ledger import EntryKind
-from ca.messages import LeftOut, SignRequest, SignResponse
+from ca.ledger import EntryKind, ledger_proof, seen_by
+from ca.messages import LedgerProof, LeftOut, SignRequest, SignResponse
 from ca.policy import LONGEST_USER_VALIDITY, Grant, Wishes, decide
 from ca.public_key import parse_public_key
 from ca.signing_key import SigningKey
@@ -60,6 +60,7 @@ def issue_user_certificate(
     )
     grant = decide(policy, sign_in.identity, _wishes(request, caller), now=now)
     _refuse_unfit_key(subject_key, grant)
+    seen = seen_by(authority.ledger, request.checkpoint)
     wanted = _certificate(subject_key, sign_in, grant, authority.user_ca_key, now=now)
     to_be_signed = certificate.render_to_be_signed(wanted)
     refuse_unlike(to_be_signed, wanted, grant, now=now)
@@ -68,12 +69,14 @@ def issue_user_certificate(
         kind=EntryKind.USER_CERTIFICATE,
         record=_record(request, caller, sign_in, grant, policy_sha256=policy.sha256),
         spends=_token_use(request, sign_in),
+        seen=seen,
         now=now,
     )
     to_be_signed, recorded = _recorded(proved.entry, wanted, now=now)
     signature = authority.user_ca_key.sign(to_be_signed)
     signed = certificate.complete(to_be_signed, signature)
-    return _answer(signed, recorded, grant.left_out)
+    proof = ledger_proof(authority.store, proved, note=request.checkpoint)
+    return _answer(signed, recorded, grant.left_out, proof)
 
 
 def _wishes(request: SignRequest, caller: Caller) -> Wishes:
@@ -151,11 +154,12 @@ def refuse_unlike(
 
 def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
     # What was asked, without the token: a malleable signature must not make the same
-    # request look like another.
-    asked = msgspec.structs.replace(request, id_token="")
+    # request look like another. Nor must what a laptop has learned of the ledger since.
+    asked = msgspec.structs.replace(request, id_token="", checkpoint=None)
     return TokenUse(
         token_sha256=sign_in.token_sha256,
         request_sha256=hashlib.sha256(msgspec.json.encode(asked)).digest(),
+        issued=int(sign_in.issued.timestamp()),
         expires=int(sign_in.expires.timestamp()),
         max_uses=sign_in.max_uses,
     )
@@ -229,7 +233,10 @@ def _changed() -> Conflict:
 
 
 def _answer(
-    signed: bytes, says: Certificate, left_out: tuple[LeftOut, ...]
+    signed: bytes,
+    says: Certificate,
+    left_out: tuple[LeftOut, ...],
+    proof: LedgerProof,
 ) -> SignResponse:
     return SignResponse(
         certificate=certificate.render_line(signed, says.key_id).rstrip("\n"),
@@ -240,5 +247,6 @@ def _answer(
         valid_before=says.valid_before,
         critical_options=dict(says.critical_options),
         extensions=says.extensions,
+        ledger=proof,
         left_out=left_out,
     )

@@ -77,9 +77,9 @@ class SignResponse(Message, frozen=True):
     """Unix seconds, exclusive."""
     critical_options: dict[str, str]
     extensions: tuple[str, ...]
+    ledger: LedgerProof
     left_out: tuple[LeftOut, ...] = ()
     """What the rules might have given but did not."""
-    ledger: LedgerProof | None = None
 
 
 class DiscoveryClient(Message, frozen=True):

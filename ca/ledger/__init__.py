@@ -1,12 +1,17 @@
 """The ledger: every certificate is on record first, and anyone can check.
 
-entry         what one holds: a leaf for everybody, a record for a few
-batches       how many share one commit
-checkpoints   how the log's state is signed, and known again
-high_water    what this signer remembers of it, whatever happens to the database
-log           `Ledger`, which has all of that
+    entry         what one holds: a leaf for everybody, a record for a few
+    batches       how many share one commit
+    checkpoints   how the log's state is signed, and known again
+    high_water    what this signer remembers of it, whatever happens to the database
+    log           `Ledger`, which has all of that
+    answer        the proof, as an answer carries it
+    recovery      when the ledger and what is remembered of it disagree
+
+Read `log` first.
 """
 
+from ca.ledger.answer import ledger_proof, seen_by
 from ca.ledger.checkpoints import NAMESPACE, CheckpointSigner, SignedCheckpoint
 from ca.ledger.entry import EntryKind, canonical_json
 from ca.ledger.high_water import HighWater
@@ -21,4 +26,6 @@ __all__ = [
     "Proved",
     "SignedCheckpoint",
     "canonical_json",
+    "ledger_proof",
+    "seen_by",
 ]

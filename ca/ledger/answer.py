@@ -1,0 +1,52 @@
+"""What an answer says of the ledger: that the certificate is on it, as a message."""
+
+from base64 import b64encode
+
+from ca.checkpoint import Checkpoint, parse_checkpoint, parse_note, render_proof
+from ca.errors import Malformed
+from ca.ledger.log import Ledger, Proved
+from ca.merkle import plan_consistency
+from ca.messages import LedgerProof
+from ca.store import Seen, Store
+
+
+def seen_by(ledger: Ledger, note: str | None) -> Seen | None:
+    """Return the checkpoint that a request brought, if an online key of ours signed it.
+
+    Only such a one may stop the signers. Raises `Malformed` for what is no checkpoint.
+    """
+    if note is None:
+        return None
+    _checkpoint(note)
+    try:
+        return ledger.signer.recognise(note.encode())
+    except Malformed:
+        # By a key that has left the roots, or of a ledger that was closed.
+        return None
+
+
+def ledger_proof(store: Store, proved: Proved, *, note: str | None) -> LedgerProof:
+    """Return the proof for an answer to a request that brought `note`."""
+    return LedgerProof(
+        leaf=b64encode(proved.entry.leaf).decode(),
+        proof=render_proof(proved.proof).decode(),
+        checkpoint_signature=proved.signed.armour,
+        consistency=tuple(
+            b64encode(value).decode() for value in _consistency(store, proved, note)
+        ),
+    )
+
+
+def _consistency(store: Store, proved: Proved, note: str | None) -> tuple[bytes, ...]:
+    if proved.consistency or note is None:
+        return proved.consistency
+    # What cannot be verified here proves nothing to us, but the laptop that sent it
+    # knows it: online keys leave the roots, and its memory must not lock it out.
+    old, new = _checkpoint(note), proved.signed.checkpoint
+    if old.origin != new.origin or old.size > new.size:
+        return ()
+    return store.hashes(plan_consistency(old.size, new.size))
+
+
+def _checkpoint(note: str) -> Checkpoint:
+    return parse_checkpoint(parse_note(note.encode(errors="replace")).text)
