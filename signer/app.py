@@ -14,6 +14,7 @@ from signer import (
     certificates,
     discovery,
     health,
+    log,
     openapi,
     problems,
     request_log,
@@ -42,6 +43,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
         certificates.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock),
+        log.blueprint(authority),
         health.blueprint(authority),
     ):
         app.register_blueprint(blueprint)

@@ -5,6 +5,7 @@ does not, or that refuses with something else than it announced.
 """
 
 import inspect
+import re
 from typing import Any
 
 import msgspec
@@ -89,7 +90,7 @@ def test_the_document_has_each_route_with_each_of_its_methods(app):
         for path, operations in paths.items()
         for method in operations
     } == {
-        (rule.rule.replace("<", "{").replace(">", "}"), method)
+        (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule), method)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - AUTOMATIC
     }
