@@ -68,6 +68,7 @@ class Authority:
             found.append(self.policy_problem)
         try:
             self.store.check_schema()
+            found += self.ledger.problems()
         except CAError as error:
             found.append(error.detail)
         return found
@@ -87,7 +88,8 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     signed_roots = load_roots(config.roots_file)
     require_active(user_ca_key, signed_roots.roots.user_ca)
     require_active(online_key, signed_roots.roots.online)
-    ledger = _open_ledger(config, store, signed_roots.roots, online_key)
+    ledger = open_ledger(config, store, signed_roots.roots, online_key)
+    ledger.open()
     return Authority(
         config=config,
         policy=read_policy(config) if before is None else before.policy,
@@ -107,16 +109,15 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     )
 
 
-def _open_ledger(
+def open_ledger(
     config: Config, store: Store, roots: Roots, online_key: SigningKey
 ) -> Ledger:
+    """Open the ledger of a database; whether it is whole, `Ledger.open` says."""
     signer = CheckpointSigner(
         roots.log_origin,
         online_key,
         trusted=[parse_line(trusted.key) for trusted in roots.online],
     )
-    high_water = HighWater(config.high_water_file, recognise=signer.recognise)
     store.open_log(origin=roots.log_origin, serial_base=roots.serial_base)
-    ledger = Ledger(store, signer=signer, high_water=high_water)
-    ledger.open()
-    return ledger
+    high_water = HighWater(config.high_water_file, recognise=signer.recognise)
+    return Ledger(store, signer=signer, high_water=high_water)

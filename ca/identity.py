@@ -168,6 +168,8 @@ class SignIn:
     identity: Identity
     token_sha256: bytes
     """SHA-256 of issuer, a NUL and the signed bytes: the same however re-encoded."""
+    issued: datetime
+    """When the token was made, by its `iat`."""
     expires: datetime
     """When the token ends; its row may go after that."""
     max_uses: int

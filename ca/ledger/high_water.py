@@ -7,19 +7,20 @@ It has two halves, and the older one is overwritten: a power cut in the middle l
 the other. Its length never changes, so that a sync is one write to the disk.
 """
 
-import fcntl
 import os
 import secrets
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ca.errors import Malformed, StoreUnavailable
 from ca.store import Seen
+from ca.store.locks import FileLock
 
 _HALF_BYTES = 4096
 _OFFSETS = (0, _HALF_BYTES)
+_PATIENCE_SECONDS = 5.0
 
 
 class HighWater:
@@ -31,11 +32,19 @@ class HighWater:
         self._recognise = recognise
         self._known: dict[bytes, Seen] = {}
         """The halves as they were last read or written, since verifying takes time."""
-        self._raising = threading.Lock()
+        self._lock = FileLock(file.with_name(f"{file.name}-lock"))
 
     def exists(self) -> bool:
         """Return whether the file is there."""
         return self.file.is_file()
+
+    def problem(self) -> str | None:
+        """Say what keeps this signer from using the file, or return None."""
+        try:
+            self.newest()
+        except StoreUnavailable as error:
+            return error.detail
+        return self._lock.problem()
 
     def newest(self) -> Seen:
         """Return the newest checkpoint in the file; raise `StoreUnavailable`."""
@@ -44,9 +53,9 @@ class HighWater:
 
     def raise_to(self, seen: Seen) -> None:
         """Return when this checkpoint, or a newer one, is on the disk."""
-        with self._raising, _opened(self.file, os.O_RDWR) as descriptor:
-            # Freed when it is closed. What another process wrote was synced before.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        # Under it, so that what another process wrote was synced, too.
+        with self._lock.hold(until), _opened(self.file, os.O_RDWR) as descriptor:
             newest, offset = self._newest(descriptor)
             if newest.size == seen.size and newest.root != seen.root:
                 raise StoreUnavailable(

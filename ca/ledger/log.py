@@ -23,6 +23,7 @@ from ca.ledger.entry import EntryKind, Place, canonical_json
 from ca.ledger.high_water import HighWater
 from ca.merkle import CompactTree, plan_consistency, plan_inclusion
 from ca.store import Draft, Entry, Growth, Seen, Store, TokenUse
+from ca.store.append import reason
 
 _SALT_BYTES = 16
 
@@ -83,7 +84,7 @@ class Ledger:
                 f" {self.high_water.file}, so it cannot know whether some are missing",
                 hint="bring it back, or look and then: ca-admin ledger adopt-head",
             )
-        self.high_water.create(_seen(self.signer.sign(tree)))
+        self.high_water.create(seen_in(self.signer.sign(tree)))
 
     def append(
         self,
@@ -114,6 +115,16 @@ class Ledger:
         entry, commit = self._batches.append(Draft(place, spends, seen))
         return commit.prove(entry, seen)
 
+    def problems(self) -> list[str]:
+        """Say what keeps the ledger from growing, for an operator."""
+        stopped = self._store.log_head().stopped
+        found = [
+            None if stopped is None else f"the ledger is stopped: {reason(stopped)}",
+            self._store.problem(),
+            self.high_water.problem(),
+        ]
+        return [problem for problem in found if problem is not None]
+
     def checkpoint(self) -> SignedCheckpoint:
         """Return the newest checkpoint, signed; raise `LedgerStopped`."""
         newest, head = self.high_water.newest(), self._store.log_head()
@@ -136,11 +147,12 @@ class Ledger:
         if newest is not None and newest[0] == tree:
             return newest[1]
         signed = self.signer.sign(tree)
-        self.high_water.raise_to(_seen(signed))
+        self.high_water.raise_to(seen_in(signed))
         self._newest = (tree, signed)
         return signed
 
 
-def _seen(signed: SignedCheckpoint) -> Seen:
+def seen_in(signed: SignedCheckpoint) -> Seen:
+    """Return a checkpoint as it is remembered."""
     checkpoint = signed.checkpoint
     return Seen(checkpoint.size, checkpoint.root, signed.rendered)

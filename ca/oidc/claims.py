@@ -50,8 +50,8 @@ def refuse_other_kinds(claims: Claims) -> None:
         raise TokenTypeRefused("the token says that it is no ID token")
 
 
-def check_times(claims: Claims, *, now: datetime) -> datetime:
-    """Return when the token ends; raise unless it has begun and has not ended."""
+def check_times(claims: Claims, *, now: datetime) -> tuple[datetime, datetime]:
+    """Return when the token was made and when it ends; raise unless it holds now."""
     seconds = now.timestamp()
     expires = _moment(claims, "exp")
     begun = _moment(claims, "iat")
@@ -63,7 +63,7 @@ def check_times(claims: Claims, *, now: datetime) -> datetime:
         raise TokenNotYetValid(
             "the token is from the future", hint="compare the clocks of CA and issuer"
         )
-    return datetime.fromtimestamp(expires, UTC)
+    return datetime.fromtimestamp(begun, UTC), datetime.fromtimestamp(expires, UTC)
 
 
 def find_client(

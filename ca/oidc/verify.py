@@ -75,7 +75,7 @@ class Verifier:
         issuer, jwks = self._issuer_of(parsed)  # 3
         signed_claims = _verify_signature(parsed, issuer, jwks)  # 4, 5 and 6
         rules.refuse_other_kinds(signed_claims)  # 7
-        expires = rules.check_times(signed_claims, now=now)
+        issued, expires = rules.check_times(signed_claims, now=now)
         client, audience = rules.find_client(
             signed_claims, issuer.clients, origin=self._origin
         )
@@ -92,6 +92,7 @@ class Verifier:
         return SignIn(
             identity=_identity(signed_claims, issuer, client, now=now),  # 9
             token_sha256=_token_sha256(issuer, parsed),
+            issued=issued,
             expires=expires,
             max_uses=client.max_uses,
         )

@@ -4,6 +4,8 @@
     batch       which drafts of a batch get a place in the ledger
     tree        the tree over the leaves: what a batch takes of it, and adds
     append      one batch's transaction
+    recover     lost entries taken back
+    locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once
     engine      how the database at a URL is opened: `sqlite` or `postgresql`
     transactions  how a transaction is run, and run again
@@ -16,6 +18,7 @@ What the database itself says never crosses this package's edge: it becomes
 from ca.store.append import Appended
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.database import LogHead, PublishedCurrent, Store
+from ca.store.recover import Recovered
 from ca.store.requests import Recorded
 from ca.store.tree import Growth, Seen
 
@@ -27,6 +30,7 @@ __all__ = [
     "LogHead",
     "PublishedCurrent",
     "Recorded",
+    "Recovered",
     "Seen",
     "Store",
     "TokenUse",

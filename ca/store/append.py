@@ -10,7 +10,7 @@ from ca.errors import CAError, LedgerStopped
 from ca.store import tables
 from ca.store.batch import Batch, Draft, Entry, Spent
 from ca.store.transactions import Head
-from ca.store.tree import Growth, Seen, grow
+from ca.store.tree import Contradiction, Growth, Seen, grow
 
 # What each append executes, made once: making a statement costs more than running it.
 _SET_SIZE = sa.update(tables.ledger_head).values(size=sa.bindparam("new_size"))
@@ -34,11 +34,15 @@ class Appended:
     growth: Growth
 
 
-def stopped(why: str) -> LedgerStopped:
+def reason(why: str) -> str:
+    """Return the line that says why, without the evidence."""
+    return why.partition("\n")[0]
+
+
+def refusal(why: str) -> LedgerStopped:
     """Return the refusal that stands in for everything once the ledger is stopped."""
-    reason, _, _note = why.partition("\n")
     return LedgerStopped(
-        f"the ledger is stopped: {reason}",
+        f"the ledger is stopped: {reason(why)}",
         hint="nothing is issued until an operator has run: ca-admin ledger recover",
     )
 
@@ -60,25 +64,28 @@ class Appending:
         tree does not contain.
         """
         if head.stopped is not None:
-            return stopped(head.stopped)
+            return refusal(head.stopped)
         batch = Batch(
             size=head.size,
             serial_base=head.serial_base,
+            tokens_from=head.tokens_from or 0,
             spent=_spent(connection, self._drafts),
         )
         placed = [batch.place(draft) for draft in self._drafts]
         repeated = {outcome for outcome in placed if isinstance(outcome, int)}
-        growth = grow(
-            connection,
-            head.size,
-            leaves=[entry.leaf for entry in batch.entries],
-            repeated=repeated,
-            seen=self._seen,
-        )
-        if isinstance(growth, str):
-            connection.execute(_STOP, {"why": growth})
-            return stopped(growth)
-        _write(connection, batch, growth)
+        try:
+            growth = grow(
+                connection,
+                head.size,
+                leaves=[entry.leaf for entry in batch.entries],
+                repeated=repeated,
+                seen=self._seen,
+            )
+        except Contradiction as error:
+            connection.execute(_STOP, {"why": str(error)})
+            return refusal(str(error))
+        write_entries(connection, batch.entries, growth)
+        _insert(connection, tables.token_uses, [_spent_row(u) for u in batch.spent])
         known = entries_at(connection, repeated)
         self._entries = batch.entries
         self._appended = Appended([_outcome(each, known) for each in placed], growth)
@@ -111,13 +118,14 @@ def entry_in(row: sa.Row[Any]) -> Entry:
     return Entry(**{**row._mapping, "serial": serial})  # noqa: SLF001 (public, despite its name)
 
 
-def _write(connection: sa.Connection, batch: Batch, growth: Growth) -> None:
-    if not batch.entries:
-        return
-    connection.execute(_SET_SIZE, {"new_size": growth.tree.size})
-    _insert(connection, tables.entries, [_entry_row(e) for e in batch.entries])
-    _insert(connection, tables.tree_nodes, [n._asdict() for n in growth.completed])
-    _insert(connection, tables.token_uses, [_spent_row(u) for u in batch.spent])
+def write_entries(
+    connection: sa.Connection, entries: Sequence[Entry], growth: Growth
+) -> None:
+    """Write new entries, their nodes and the head."""
+    if entries:
+        connection.execute(_SET_SIZE, {"new_size": growth.tree.size})
+        _insert(connection, tables.entries, [_entry_row(e) for e in entries])
+        _insert(connection, tables.tree_nodes, [n._asdict() for n in growth.completed])
 
 
 def _insert(

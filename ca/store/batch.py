@@ -36,6 +36,8 @@ class TokenUse:
     """What the token was spent on: the same request again gets the same entry."""
     expires: int
     max_uses: int
+    issued: int = 0
+    """The token's `iat`; one without counts as older than any recovery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,12 @@ class Spent:
 class Batch:
     """The drafts of one transaction, placed one after the other."""
 
-    def __init__(self, *, size: int, serial_base: int, spent: list[Spent]) -> None:
+    def __init__(
+        self, *, size: int, serial_base: int, tokens_from: int, spent: list[Spent]
+    ) -> None:
         self._next = size
         self._serial_base = serial_base
+        self._tokens_from = tokens_from
         self._uses: dict[bytes, list[Spent]] = {}
         for use in spent:
             self._uses.setdefault(use.token_sha256, []).append(use)
@@ -90,6 +95,12 @@ class Batch:
         return entry
 
     def _settled(self, spends: TokenUse) -> int | CAError | None:
+        # What it bought before the ledger lost entries is not known.
+        if spends.issued < self._tokens_from:
+            return TokenSpent(
+                "this ID token is from before the ledger was recovered",
+                hint="sign in again",
+            )
         earlier = self._uses.get(spends.token_sha256, [])
         for use in earlier:
             if use.request_sha256 == spends.request_sha256:

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from ca.errors import CAError, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
 from ca.store import requests, tables, tree
-from ca.store.append import Appended, Appending, entry_in
+from ca.store.append import Appended, Appending, entry_in, refusal
 from ca.store.batch import Draft, Entry
+from ca.store.recover import Recovered, Recovery
 from ca.store.transactions import Database, Head
 from ca.store.tree import Seen
 
@@ -63,6 +64,10 @@ class Store:
                 hint="make a backup, then: ca-admin db upgrade",
             )
 
+    def problem(self) -> str | None:
+        """Say which process keeps this one from writing, or return None."""
+        return self._database.problem()
+
     def close(self) -> None:
         """Close all connections."""
         self._database.engine.dispose()
@@ -103,6 +108,17 @@ class Store:
             raise done
         return done
 
+    def recover(
+        self, leaves: Sequence[bytes], *, first: int, seen: Collection[Seen], now: int
+    ) -> Recovered:
+        """Append the leaves that are missing, from index `first` on; end a stop.
+
+        Raises `LedgerStopped` unless the ledger then contains all that was seen, and
+        `Conflict` where the leaves do not fit. Tokens from before `now` buy nothing.
+        """
+        recovery = Recovery(leaves, first=first, seen=seen, now=now)
+        return self._database.write(recovery.run)
+
     def log_head(self) -> LogHead:
         """Return how far the ledger is."""
         return self._database.read(_log_head)
@@ -135,11 +151,14 @@ class Store:
     ) -> PublishedCurrent:
         """Publish what `make` makes of the newest *current*; the same is no change.
 
-        Under the head's lock, so that versions grow whoever publishes.
+        Under the head's lock, so that versions grow whoever publishes. While the
+        ledger is stopped the newest one stays.
         """
 
-        def work(connection: sa.Connection, _head: Head) -> PublishedCurrent:
+        def work(connection: sa.Connection, head: Head) -> PublishedCurrent:
             newest = _newest_current(connection)
+            if head.stopped is not None:
+                return _require(newest, head.stopped)
             made = make(newest)
             if made != newest:
                 connection.execute(sa.delete(tables.trust_current))
@@ -203,6 +222,12 @@ def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:
         sa.select(current).order_by(current.c.version.desc()).limit(1)
     ).one_or_none()
     return None if row is None else PublishedCurrent(**row._mapping)  # noqa: SLF001
+
+
+def _require(newest: PublishedCurrent | None, stopped: str) -> PublishedCurrent:
+    if newest is None:
+        raise refusal(stopped)
+    return newest
 
 
 def _log_head(connection: sa.Connection) -> LogHead:

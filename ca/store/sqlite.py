@@ -6,17 +6,16 @@ tenth of a second, and whoever comes at the right moment gets in: of two busy pr
 one starves. So processes take turns outside of it, in `Turns`.
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from ca.errors import Misconfigured, StoreUnavailable
+from ca.errors import Misconfigured
+from ca.store.locks import FileLock
 
 WRITES = "daypass_writes"
 """The execution option of a connection whose next transaction will write."""
@@ -64,54 +63,22 @@ class Turns:
 
     Two locked files, as at a counter: one is held by who is served, the other by who
     is next. Who was just served has to become next again, behind the one that is.
-    The kernel frees both when their process dies.
     """
 
     def __init__(self, database: Path, *, seconds: float) -> None:
-        self._next = database.with_name(f"{database.name}-next")
-        self._served = database.with_name(f"{database.name}-turn")
+        self._next = FileLock(database.with_name(f"{database.name}-next"))
+        self._served = FileLock(database.with_name(f"{database.name}-turn"))
         self._seconds = seconds
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Wait for a turn and hold it; raise `StoreUnavailable` if it takes too long.
-
-        Locks belong to the opened file, so that threads take turns, too.
-        """
+        """Hold a turn; raise `StoreUnavailable` if the wait for it takes too long."""
         until = time.monotonic() + self._seconds
-        with _opened(self._served) as served:
-            with _opened(self._next) as next_:
-                _lock(next_, until)
-                _lock(served, until)
+        with ExitStack() as turn:
+            with self._next.hold(until):
+                turn.enter_context(self._served.hold(until))
             yield
 
-
-@contextmanager
-def _opened(file: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"the database's folder refuses a lock ({error.strerror})",
-            hint="the operator finds the cause in the log",
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, until: float) -> None:
-    # Not the kernel's own waiting, which nothing but a signal would end.
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise StoreUnavailable(
-                    "another process has held the database for too long",
-                    hint="try again; if it lasts, look for a process that hangs",
-                ) from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
+    def problem(self) -> str | None:
+        """Say which process keeps the others waiting, or return None."""
+        return self._served.problem() or self._next.problem()

@@ -36,11 +36,13 @@ ledger_head = Table(
     Column("serial_base", BigInteger, nullable=False),
     Column("origin", Text),
     Column("stopped", Text),
+    Column("tokens_from", BigInteger),
 )
 """One row, id 1. Whoever writes to the ledger holds its lock first.
 
 `origin` is the log's, null until a signer has opened it; `stopped` says why no signer
-may issue, null where all may.
+may issue, null where all may. ID tokens from before `tokens_from`, when lost entries
+were last recovered, buy nothing; null if that never was.
 """
 
 entries = Table(

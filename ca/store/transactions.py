@@ -46,7 +46,7 @@ class Database:
         engine: sa.Engine,
         *,
         seconds: float,
-        turns: Callable[[], AbstractContextManager[None]] = nullcontext,
+        turns: sqlite.Turns | None = None,
     ) -> None:
         self.engine = engine
         self._seconds = seconds
@@ -62,7 +62,11 @@ class Database:
             return cls(engine, seconds=seconds)
         file = Path(engine.url.database or "")
         turns = sqlite.Turns(file, seconds=seconds)
-        return cls(engine, seconds=seconds, turns=turns.take)
+        return cls(engine, seconds=seconds, turns=turns)
+
+    def problem(self) -> str | None:
+        """Say which process keeps this one from writing, or return None."""
+        return None if self._turns is None else self._turns.problem()
 
     def read(self, work: Callable[[sa.Connection], R]) -> R:
         """Return what `work` reads; it may run more than once."""
@@ -89,7 +93,7 @@ class Database:
             nonlocal unsure
             commits = False
             try:
-                with self._turns(), self._begun(until, writes=True) as connection:
+                with self._turn(), self._begun(until, writes=True) as connection:
                     head = connection.execute(_HEAD).one()
                     settled = settle(connection) if unsure else None
                     unsure = False
@@ -101,6 +105,9 @@ class Database:
             return result
 
         return self._repeated(attempt)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turns is None else self._turns.take()
 
     @contextmanager
     def _begun(self, until: float, *, writes: bool) -> Iterator[sa.Connection]:

@@ -45,6 +45,20 @@ class Seen(NamedTuple):
     """The whole signed note, as evidence."""
 
 
+class Contradiction(Exception):
+    """Somebody has a checkpoint that the tree does not contain.
+
+    Its words are a line that says so, and the note, as evidence.
+    """
+
+    def __init__(self, head: Seen, instead: str) -> None:
+        root = b64encode(head.root).decode()
+        super().__init__(
+            f"there is a checkpoint of {head.size} entries with root {root}, and"
+            f" {instead}\n\n{head.note.decode()}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """A tree before and after a batch."""
@@ -62,23 +76,23 @@ def grow(
     size: int,
     *,
     leaves: list[bytes],
-    repeated: Iterable[int],
-    seen: Iterable[Seen],
-) -> Growth | str:
-    """Return how the tree of `size` grows by these leaves, or why it must not.
+    repeated: Iterable[int] = (),
+    seen: Iterable[Seen] = (),
+) -> Growth:
+    """Return how the tree of `size` grows by these leaves. Nothing is written.
 
-    `repeated` are the indices of entries that have to be proved again. Nothing is
-    written.
+    `repeated` are the indices of entries that have to be proved again. Raises
+    `Contradiction` where the tree does not contain what was seen.
     """
     heads = {(head.size, head.root): head for head in seen}.values()
     larger = max((head for head in heads if head.size > size), default=None)
     if larger is not None:
-        return _lost(larger, f"the ledger has {size}")
+        raise Contradiction(larger, f"the ledger has {size}")
     wanted = _wanted(size, size + len(leaves), repeated, heads)
     hashes = fetch(connection, wanted)
     for head in heads:
         if plan_root(head.size).hashes(hashes.__getitem__) != (head.root,):
-            return _lost(head, "the ledger has other entries")
+            raise Contradiction(head, "the ledger has other entries")
     edge = tuple(hashes[node] for node in plan_root(size).nodes)
     tree, completed = CompactTree(size, edge).extend(map(leaf_hash, leaves))
     hashes.update((Node(node.level, node.position), node.hash) for node in completed)
@@ -122,15 +136,6 @@ def _wanted(
         for node in plan.nodes:
             if (node.position + 1) << node.level <= size:
                 yield node
-
-
-def _lost(head: Seen, instead: str) -> str:
-    """Say why signers must stop; the note goes with it, as evidence."""
-    root = b64encode(head.root).decode()
-    return (
-        f"there is a checkpoint of {head.size} entries with root {root}, and {instead}"
-        f"\n\n{head.note.decode()}"
-    )
 
 
 def _damaged() -> StoreUnavailable:

@@ -84,6 +84,18 @@ def test_who_waits_too_long_is_refused(tmp_path):
         process.send_signal(signal.SIGSTOP)
 
 
+def test_who_holds_a_turn_for_too_long_is_named(turns, tmp_path):
+    assert turns.problem() is None
+    with holding(tmp_path / "daypass.db") as process:
+        process.send_signal(signal.SIGSTOP)
+        assert turns.problem() is None
+        wait_until(turns.problem)
+
+        assert turns.problem().startswith(f"process {process.pid} has held")
+
+        process.send_signal(signal.SIGCONT)
+
+
 def test_a_turn_ends_with_its_process(turns, tmp_path):
     with holding(tmp_path / "daypass.db") as process:
         process.kill()
@@ -97,6 +109,6 @@ def test_a_folder_without_room_for_locks_is_said_in_words(tmp_path):
     store = Store.open(made.url)
     (tmp_path / "daypass.db-turn").mkdir()
 
-    with pytest.raises(StoreUnavailable, match="refuses a lock"):
+    with pytest.raises(StoreUnavailable, match="cannot lock"):
         store.add_blob("aa", b"content")
     store.close()

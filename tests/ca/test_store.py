@@ -244,6 +244,7 @@ def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
         "DROP TABLE tree_nodes",
         "ALTER TABLE ledger_head DROP COLUMN origin",
         "ALTER TABLE ledger_head DROP COLUMN stopped",
+        "ALTER TABLE ledger_head DROP COLUMN tokens_from",
         "UPDATE alembic_version SET version_num = '0002'",
     ):
         database.ask(statement)

@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Make table and columns, and the nodes of the entries that are there."""
     op.add_column("ledger_head", sa.Column("origin", sa.Text))
     op.add_column("ledger_head", sa.Column("stopped", sa.Text))
+    op.add_column("ledger_head", sa.Column("tokens_from", sa.BigInteger))
     nodes = op.create_table(
         "tree_nodes",
         sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),

@@ -1,0 +1,64 @@
+"""What an operator does when the ledger and what is remembered of it disagree."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from ca.errors import StoreUnavailable
+from ca.ledger.checkpoints import SignedCheckpoint
+from ca.ledger.log import Ledger, seen_in
+from ca.merkle import CompactTree
+from ca.store import Recovered, Seen, Store
+
+
+def adopt_head(
+    ledger: Ledger, store: Store, *, known: Seen | None = None
+) -> SignedCheckpoint:
+    """Let this signer begin with the ledger as it is.
+
+    For a new machine, or one that lost its high-water file. `known` is a checkpoint
+    that a peer or a monitor has. If the ledger does not contain it, or what is in the
+    file after all, all signers stop.
+    """
+    seen = _remembered(ledger, known)
+    return _remember(ledger, store.append([], seen=seen).growth.tree)
+
+
+def recover(
+    ledger: Ledger,
+    store: Store,
+    leaves: Sequence[bytes] = (),
+    *,
+    first: int = 0,
+    known: Seen | None = None,
+    now: datetime,
+) -> Recovered:
+    """Take lost entries back, from index `first` on, and let the signers go on.
+
+    The ledger must then contain `known`, this signer's newest checkpoint and the one
+    that stopped it; otherwise nothing changes, and `LedgerStopped` is raised.
+    """
+    seen = _remembered(ledger, known)
+    evidence = store.log_head().stopped
+    if evidence is not None:
+        seen.append(ledger.signer.recognise(evidence.partition("\n\n")[2].encode()))
+    recovered = store.recover(leaves, first=first, seen=seen, now=int(now.timestamp()))
+    _remember(ledger, recovered.growth.tree)
+    return recovered
+
+
+def _remembered(ledger: Ledger, known: Seen | None) -> list[Seen]:
+    seen = [] if known is None else [known]
+    with suppress(StoreUnavailable):  # lost, or unreadable
+        seen.append(ledger.high_water.newest())
+    return seen
+
+
+def _remember(ledger: Ledger, tree: CompactTree) -> SignedCheckpoint:
+    signed = ledger.signer.sign(tree)
+    try:
+        ledger.high_water.newest()
+    except StoreUnavailable:
+        ledger.high_water.replace(seen_in(signed))
+    ledger.high_water.raise_to(seen_in(signed))
+    return signed

@@ -1,0 +1,281 @@
+"""Nobody issues from the past: what stops the signers, and how they go on.
+
+A ledger that lost entries is made by copying its database, going on, and putting the
+copy back, as a restored backup would be.
+"""
+
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from ca.errors import (
+    Conflict,
+    LedgerStopped,
+    Misconfigured,
+    StoreUnavailable,
+    TokenSpent,
+)
+from ca.ledger.recovery import adopt_head, recover
+from ca.merkle import CompactTree
+from ca.store import PublishedCurrent, Store, TokenUse
+from tests.ledgers import (
+    NOW,
+    append,
+    check,
+    checkpoint_signer,
+    new_store,
+    open_ledger,
+    seen_in,
+)
+
+LATER = NOW + timedelta(hours=1)
+
+
+class Restored:
+    """A ledger of three entries that was then taken back to two."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.store = new_store(folder)
+        self.ledger = open_ledger(self.store, folder / "high-water")
+        self.leaves = [append(self.ledger).entry.leaf for _ in range(2)]
+        self.store.close()
+        for kept in folder.glob("daypass.db*"):
+            shutil.copy(kept, folder / f"backup-{kept.name}")
+        proved = append(self.ledger)
+        self.leaves.append(proved.entry.leaf)
+        self.newest = seen_in(proved.signed)
+        self.store.close()
+        for kept in folder.glob("daypass.db*"):
+            kept.unlink()
+        for backup in folder.glob("backup-*"):
+            backup.rename(folder / backup.name.removeprefix("backup-"))
+
+
+@pytest.fixture
+def restored(tmp_path):
+    restored = Restored(tmp_path)
+    yield restored
+    restored.store.close()
+
+
+def test_a_signer_whose_database_was_taken_back_stops_them_all(restored, tmp_path):
+    with pytest.raises(LedgerStopped, match=r"of 3 entries .* the ledger has 2"):
+        append(restored.ledger)
+
+    peer = Store.open(f"sqlite:///{tmp_path}/daypass.db")
+    (tmp_path / "peer").mkdir()
+    with pytest.raises(Misconfigured, match="peer/high-water"):
+        open_ledger(peer, tmp_path / "peer/high-water")
+    with pytest.raises(LedgerStopped):
+        peer.append([])
+    peer.close()
+
+
+def test_asking_for_the_checkpoint_of_such_a_ledger_stops_it_too(restored):
+    with pytest.raises(LedgerStopped):
+        restored.ledger.checkpoint()
+
+    (problem,) = restored.ledger.problems()
+    assert problem.startswith("the ledger is stopped: there is a checkpoint of 3")
+    assert "\n" not in problem
+
+
+def test_a_peer_is_stopped_by_what_a_request_brings(restored, tmp_path):
+    (tmp_path / "high-water").unlink()
+    adopt_head(restored.ledger, restored.store)
+
+    with pytest.raises(LedgerStopped):
+        append(restored.ledger, seen=restored.newest)
+    with pytest.raises(LedgerStopped):
+        append(restored.ledger)
+
+
+def test_a_stopped_ledger_publishes_nothing_new(restored):
+    with pytest.raises(LedgerStopped):
+        append(restored.ledger)
+    current = PublishedCurrent(version=1, published=5, roots_sha256="00", document=b"d")
+
+    with pytest.raises(LedgerStopped):
+        restored.store.publish(lambda _newest: current)
+
+    recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+    assert restored.store.publish(lambda _newest: current) == current
+
+
+def test_what_was_published_before_a_stop_stays(tmp_path):
+    store = new_store(tmp_path)
+    ledger = open_ledger(store, tmp_path / "high-water")
+    current = PublishedCurrent(version=1, published=5, roots_sha256="00", document=b"d")
+    store.publish(lambda _newest: current)
+    other = new_store(tmp_path, "other")
+    fork = open_ledger(other, tmp_path / "of the fork")
+    append(fork)
+    with pytest.raises(LedgerStopped):
+        append(ledger, seen=seen_in(fork.checkpoint()))
+
+    assert store.publish(lambda _newest: None) == current  # type: ignore[arg-type, return-value] # not called
+    store.close()
+    other.close()
+
+
+# --- Recovery ---------------------------------------------------------------------
+
+
+def test_lost_entries_are_taken_back_and_issuing_goes_on(restored):
+    with pytest.raises(LedgerStopped):
+        append(restored.ledger)
+
+    recovered = recover(
+        restored.ledger, restored.store, restored.leaves[1:], first=1, now=LATER
+    )
+
+    assert [(e.serial, e.record) for e in recovered.entries] == [(3, None)]
+    proved = append(restored.ledger, seen=restored.newest)
+    assert proved.entry.serial == 4
+    assert check(proved, restored.ledger.signer.key).size == 4
+    assert restored.ledger.problems() == []
+
+
+def test_recovering_twice_changes_nothing(restored):
+    recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+
+    again = recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+
+    assert again.entries == ()
+    assert restored.store.log_head().tree.size == 3
+
+
+def test_what_is_still_missing_keeps_the_ledger_stopped(restored, tmp_path):
+    with pytest.raises(LedgerStopped):
+        append(restored.ledger)
+    (tmp_path / "high-water").unlink()
+
+    with pytest.raises(LedgerStopped, match="of 3 entries"):
+        recover(restored.ledger, restored.store, restored.leaves[:2], now=LATER)
+
+    assert restored.store.log_head().stopped is not None
+    assert restored.store.log_head().tree.size == 2
+
+
+def test_other_entries_than_those_that_were_lost_are_refused(restored):
+    forged = restored.leaves[-1].replace(b'"time":1', b'"time":2')
+
+    with pytest.raises(LedgerStopped, match="other entries"):
+        recover(
+            restored.ledger, restored.store, [*restored.leaves[:2], forged], now=LATER
+        )
+    assert restored.store.log_head().tree.size == 2
+
+
+@pytest.mark.parametrize(("first", "count"), [(3, 0), (2, 1)])
+def test_a_copy_that_does_not_fit_is_refused(restored, first, count):
+    with pytest.raises(Conflict):
+        recover(
+            restored.ledger,
+            restored.store,
+            restored.leaves[:count],
+            first=first,
+            now=LATER,
+        )
+
+
+def test_tokens_from_before_a_recovery_buy_nothing(restored):
+    recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+
+    def spend(issued):
+        use = TokenUse(b"t" * 32, b"r" * 32, 0, 1, issued=int(issued.timestamp()))
+        return append(restored.ledger, spends=use)
+
+    with pytest.raises(TokenSpent, match="before the ledger was recovered"):
+        spend(NOW)
+    assert spend(LATER).entry.serial == 4
+
+
+def test_an_operator_lets_a_signer_begin_with_the_ledger_as_it_is(restored, tmp_path):
+    (tmp_path / "high-water").write_bytes(b"nonsense")
+    with pytest.raises(StoreUnavailable, match="holds no checkpoint"):
+        append(restored.ledger)
+    assert restored.ledger.problems()
+
+    signed = adopt_head(restored.ledger, restored.store)
+
+    assert signed.checkpoint.size == 2
+    assert append(restored.ledger).entry.serial == 3
+
+
+def test_a_head_that_a_peer_contradicts_is_not_adopted(restored, tmp_path):
+    (tmp_path / "high-water").unlink()
+
+    with pytest.raises(LedgerStopped):
+        adopt_head(restored.ledger, restored.store, known=restored.newest)
+    assert not (tmp_path / "high-water").exists()
+
+
+# --- The high-water file ----------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    store = new_store(tmp_path)
+    yield open_ledger(store, tmp_path / "high-water")
+    store.close()
+
+
+def test_each_checkpoint_is_in_the_file_before_anybody_has_it(ledger):
+    for _ in range(5):
+        proved = append(ledger)
+
+        assert ledger.high_water.newest() == seen_in(proved.signed)
+
+
+def test_a_half_that_was_torn_leaves_the_other(ledger, tmp_path):
+    before = seen_in(append(ledger).signed)
+    append(ledger)
+    newest = ledger.checkpoint().rendered
+    content = (tmp_path / "high-water").read_bytes()
+    assert content.count(newest) == 1
+
+    (tmp_path / "high-water").write_bytes(content.replace(newest[:90], bytes(90)))
+
+    assert ledger.high_water.newest() == before
+    assert append(ledger).entry.serial == 3
+
+
+def test_the_file_never_changes_its_length(ledger, tmp_path):
+    for _ in range(3):
+        append(ledger)
+
+        assert (tmp_path / "high-water").stat().st_size == 8192
+
+
+def test_two_databases_that_share_the_file_are_told_apart(ledger, tmp_path):
+    other = new_store(tmp_path, "other")
+    fork = open_ledger(other, tmp_path / "high-water")
+    mine = append(ledger)
+    theirs = other.append([], seen=[]).growth
+    forged = fork.signer.sign(theirs.tree.extend([b"x" * 32])[0])
+
+    with pytest.raises(StoreUnavailable, match="another ledger"):
+        fork.high_water.raise_to(seen_in(forged))
+    assert ledger.high_water.newest() == seen_in(mine.signed)
+    other.close()
+
+
+def test_a_file_that_cannot_be_written_refuses_and_loses_nothing(ledger, tmp_path):
+    (tmp_path / "high-water-lock").mkdir()
+
+    with pytest.raises(StoreUnavailable, match="high-water-lock"):
+        append(ledger)
+
+    (tmp_path / "high-water-lock").rmdir()
+    assert append(ledger).entry.serial == 2
+
+
+def test_creating_it_twice_keeps_the_first(ledger):
+    newest = seen_in(append(ledger).signed)
+
+    ledger.high_water.create(seen_in(checkpoint_signer().sign(CompactTree())))
+
+    assert ledger.high_water.newest() == newest
