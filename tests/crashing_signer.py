@@ -1,10 +1,11 @@
-"""The real signer, which kills itself at a named point of a request.
+"""The real signer, which kills or stops itself at a named point of a request.
 
     python -m tests.crashing_signer CONFIG
 
 It dies when the file `crash` beside the configuration names the point that it has
 come to, and takes the file away first, so that it dies once. Its parent is gunicorn,
-which puts a new process in its place.
+which puts a new process in its place. With the file `hang` instead, it stops there,
+until somebody sends SIGCONT.
 """
 
 import os
@@ -20,7 +21,7 @@ from flask import Flask
 from ca.authority import Authority, open_authority
 from ca.config import Config, load_config
 from ca.signing_key import SigningKey
-from ca.store import Appended, Draft
+from ca.store import Appended, Draft, Seen
 from signer.request_log import log_as_json
 from signer.serve import Server
 
@@ -31,6 +32,9 @@ POINTS = (
     "before the append",
     "before the commit",
     "after the commit",
+    "before the high water",
+    "in the high water",
+    "after the high water",
     "before signing",
     "after signing",
     "before the answer",
@@ -45,13 +49,17 @@ class Fuse:
     """Knows where to die."""
 
     def __init__(self, config: Config) -> None:
-        self._file = config.file.with_name("crash")
+        self._crash = config.file.with_name("crash")
+        self._hang = config.file.with_name("hang")
 
     def reach(self, point: str) -> None:
-        """Die here if this is the point."""
-        if self._file.exists() and self._file.read_text() == point:
-            self._file.unlink()
+        """Die or stop here if this is the point."""
+        if self._crash.exists() and self._crash.read_text() == point:
+            self._crash.unlink()
             die()
+        if self._hang.exists() and self._hang.read_text() == point:
+            self._hang.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def die() -> NoReturn:
@@ -70,6 +78,7 @@ class CrashingServer(Server):
         fuse = Fuse(authority.config)
         authority.user_ca_key = CrashingKey(authority.user_ca_key, fuse)
         _wrap_store(authority, fuse)
+        _wrap_high_water(authority, fuse)
         app.wsgi_app = _before_the_answer(app.wsgi_app, fuse)  # type: ignore[assignment, method-assign] # Flask's own way to wrap
         return app
 
@@ -106,6 +115,23 @@ def _wrap_store(authority: Authority, fuse: Fuse) -> None:
         fuse.reach("before the commit")
 
     sa.event.listen(store._database.engine, "commit", before_commit)  # noqa: SLF001 (nothing else sees inside a transaction)
+
+
+def _wrap_high_water(authority: Authority, fuse: Fuse) -> None:
+    high_water = authority.ledger.high_water
+    raise_to, sync = high_water.raise_to, os.fdatasync
+
+    def crashing_raise_to(seen: Seen) -> None:
+        fuse.reach("before the high water")
+        raise_to(seen)
+        fuse.reach("after the high water")
+
+    def crashing_sync(descriptor: int) -> None:
+        fuse.reach("in the high water")
+        sync(descriptor)
+
+    high_water.raise_to = crashing_raise_to  # type: ignore[method-assign] # a wrapper, as above
+    os.fdatasync = crashing_sync  # type: ignore[assignment] # nobody else calls it
 
 
 def _before_the_answer(app: "WSGIApplication", fuse: Fuse) -> "WSGIApplication":

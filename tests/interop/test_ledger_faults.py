@@ -1,0 +1,165 @@
+"""Each write of the ledger fails, stored or not: no fork, nothing lost or twice.
+
+After Sunlight's table of faults. Whoever is answered keeps the proof; in the end every
+proof must hold in one tree. The half that most tests leave out is the write that failed
+*but was stored*. `tests/interop/test_crash.py` does the same with kill -9.
+"""
+
+import contextlib
+
+import pytest
+import sqlalchemy as sa
+
+from ca import merkle
+from ca.errors import StoreUnavailable
+from ca.ledger import HighWater, Ledger, Proved
+from ca.store import Store, TokenUse
+from tests.ledgers import ORIGIN, append, check, checkpoint_signer, open_ledger, seen_in
+
+STATEMENTS = (
+    "UPDATE ledger_head",
+    "INSERT INTO entries",
+    "INSERT INTO tree_nodes",
+    "INSERT INTO token_uses",
+)
+COMMIT, HIGH_WATER = "COMMIT", "the high-water file"
+EARLY = (*STATEMENTS, COMMIT)
+
+
+class Fault:
+    """Lets one write fail once."""
+
+    def __init__(self, write: str, *, stored: bool) -> None:
+        self._write = write
+        self._stored = stored
+        self.is_armed = False
+
+    def strike(self, write: str, *, stored: bool) -> None:
+        """Fail here if this is the write, before or after it is stored."""
+        if self.is_armed and write.startswith(self._write) and stored is self._stored:
+            self.is_armed = False
+            raise OSError("a fault")
+
+    def strike_database(self, write: str, *, stored: bool) -> None:
+        """Fail as a database does that goes on."""
+        try:
+            self.strike(write, stored=stored)
+        except OSError as error:
+            raise sa.exc.OperationalError(write, None, error) from error
+
+    def install(self, engine: sa.Engine) -> None:
+        """Stand between the store and its database."""
+        commit = engine.dialect.do_commit
+
+        def before(_c, _cursor, statement, *_rest):
+            self.strike_database(statement, stored=False)
+
+        def after(_c, _cursor, statement, *_rest):
+            self.strike_database(statement, stored=True)
+
+        def do_commit(connection):
+            self.strike_database(COMMIT, stored=False)
+            commit(connection)
+            self.strike_database(COMMIT, stored=True)
+
+        sa.event.listen(engine, "before_cursor_execute", before)
+        sa.event.listen(engine, "after_cursor_execute", after)
+        engine.dialect.do_commit = do_commit  # type: ignore[method-assign] # nothing else sees it
+
+
+class FaultyHighWater(HighWater):
+    """The real file, whose sync may fail."""
+
+    fault: Fault
+
+    def raise_to(self, seen):
+        try:
+            self.fault.strike(HIGH_WATER, stored=False)
+            super().raise_to(seen)
+            self.fault.strike(HIGH_WATER, stored=True)
+        except OSError as error:
+            raise StoreUnavailable("a fault") from error
+
+
+class House:
+    """A ledger that can be shut and opened again."""
+
+    def __init__(self, database, folder, fault: Fault) -> None:
+        self._database = database
+        self._file = folder / "high-water"
+        self._fault = fault
+        self.proofs: list[Proved] = []
+        """What people were answered."""
+
+    @contextlib.contextmanager
+    def opened(self):
+        store = Store.open(
+            self._database.url, password_file=self._database.password_file
+        )
+        store.open_log(origin=ORIGIN, serial_base=0)
+        self._fault.install(store._database.engine)  # noqa: SLF001 (nothing else sees inside)
+        if not self._file.exists():
+            open_ledger(store, self._file)
+        signer = checkpoint_signer()
+        high_water = FaultyHighWater(self._file, recognise=signer.recognise)
+        high_water.fault = self._fault
+        ledger = Ledger(store, signer=signer, high_water=high_water)
+        ledger.open()
+        try:
+            yield ledger
+        finally:
+            store.close()
+
+    def ask(self, ledger, token):
+        """Ask as a laptop does: with a token, and with the newest checkpoint."""
+        use = TokenUse(token.ljust(32), b"r" * 32, 1 << 40, 1, issued=1)
+        seen = seen_in(self.proofs[-1].signed) if self.proofs else None
+        proved = append(ledger, spends=use, seen=seen)
+        self.proofs.append(proved)
+        return proved
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["not stored", "stored"])
+@pytest.mark.parametrize("write", [*EARLY, HIGH_WATER])
+@pytest.mark.parametrize("restarts", [False, True], ids=["goes on", "restarts"])
+def test_a_write_that_fails_loses_nothing_and_doubles_nothing(
+    database, tmp_path, write, stored, restarts
+):
+    fault = Fault(write, stored=stored)
+    house = House(database, tmp_path, fault)
+    is_committed = write == HIGH_WATER or (write == COMMIT and stored)
+    with house.opened() as ledger:
+        house.ask(ledger, b"ada")
+        house.ask(ledger, b"ben")
+        fault.is_armed = True
+
+        with pytest.raises(StoreUnavailable):
+            house.ask(ledger, b"cleo")
+
+        assert not fault.is_armed
+        assert ledger._store.log_head().tree.size == 2 + is_committed  # noqa: SLF001
+        if not restarts:
+            finish(house, ledger)
+    if restarts:
+        with house.opened() as ledger:
+            finish(house, ledger)
+
+
+def finish(house, ledger):
+    """Go on after the fault; then everything that anybody holds must be in one tree."""
+    house.ask(ledger, b"dora")
+    again = house.ask(ledger, b"cleo")
+    newest = seen_in(house.ask(ledger, b"eve").signed)
+    store = ledger._store  # noqa: SLF001
+
+    assert newest.size == 5
+    assert ledger.problems() == []
+    assert {proved.entry.serial for proved in house.proofs} == {1, 2, 3, 4, 5}
+    assert again.entry.serial in {3, 4}
+    for proved in house.proofs:
+        old = check(proved, ledger.signer.key)
+        plan = merkle.plan_consistency(old.size, newest.size)
+        merkle.verify_consistency(
+            old.size, old.root, newest.size, newest.root, store.hashes(plan)
+        )
+        assert store.entries(proved.entry.index, 1) == [proved.entry]
