@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from ca import wire
 from ca.errors import BadRequest, Malformed
@@ -170,6 +171,7 @@ def refuse_principal(principal: str) -> None:
         )
 
 
+@lru_cache(maxsize=1024)  # a request asks for the same two keys again and again
 def split_key(blob: bytes) -> tuple[str, bytes]:
     """Split a plain public key blob into its type name and its public fields.
 

@@ -18,6 +18,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ca import wire
 from ca.errors import Malformed
@@ -192,6 +193,7 @@ def render_checkpoint(checkpoint: Checkpoint) -> bytes:
     return "".join(line + "\n" for line in lines).encode()
 
 
+@lru_cache(maxsize=64)  # all proofs of a batch have the same one
 def parse_checkpoint(text: bytes) -> Checkpoint:
     """Parse the text of a checkpoint; raise `Malformed`. No signature is verified."""
     if not text.endswith(b"\n") or text.count(b"\n") < 3:  # noqa: PLR2004

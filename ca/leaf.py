@@ -56,16 +56,15 @@ class Leaf:
 
 def render_leaf(leaf: Leaf) -> bytes:
     """Return the bytes whose hash is in the tree."""
-    members: dict[str, object] = {
-        "kind": leaf.kind,
-        "record_sha256": leaf.record_sha256,
-        "time": leaf.time,
-        "v": _VERSION,
-    }
-    if leaf.serial is not None:
-        members["serial"] = str(leaf.serial)
-        members["to_be_signed_sha256"] = leaf.to_be_signed_sha256
-    return json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
+    # By hand, which is several times as fast: no value has anything to escape.
+    begin = f'{{"kind":"{leaf.kind}","record_sha256":"{leaf.record_sha256}"'
+    end = f'"v":{_VERSION}}}'
+    if leaf.serial is None:
+        return f'{begin},"time":{leaf.time},{end}'.encode()
+    return (
+        f'{begin},"serial":"{leaf.serial}","time":{leaf.time}'
+        f',"to_be_signed_sha256":"{leaf.to_be_signed_sha256}",{end}'
+    ).encode()
 
 
 def parse_leaf(data: bytes) -> Leaf:

@@ -10,6 +10,7 @@ import struct
 
 from ca.errors import Malformed
 
+_U32_BYTES = 4
 LONGEST_STRING = 1 << 20
 """OpenSSH reads no certificate body above 1 MiB; nothing we parse comes near."""
 
@@ -78,10 +79,16 @@ class Reader:
 
     def string(self) -> bytes:
         """Return the bytes of a `string`."""
-        length = self.u32()
-        if length > LONGEST_STRING:
+        # In one piece: all that is signed and certified is read through here.
+        begin = self._at + _U32_BYTES
+        length = int.from_bytes(self._data[self._at : begin])
+        end = begin + length
+        if length > LONGEST_STRING and begin <= len(self._data):
             raise Malformed(f"a string claims {length} bytes")
-        return self.take(length)
+        if end > len(self._data):
+            raise Malformed(f"data ends {end - len(self._data)} bytes early")
+        self._at = end
+        return self._data[begin:end]
 
     def text(self) -> str:
         """Return a `string` that must be UTF-8 without NUL.

@@ -1,13 +1,16 @@
 """What an entry of the ledger holds: a leaf for everybody, a record for a few."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from ca.leaf import Leaf, render_leaf
 from ca.store import Entry
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 class EntryKind(StrEnum):
@@ -25,13 +28,7 @@ def canonical_json(value: Mapping[str, object]) -> bytes:
 
     Holds for what we put in: ASCII member names, integers below 2^53, no floats.
     """
-    return json.dumps(
-        value,
-        ensure_ascii=False,
-        allow_nan=False,
-        separators=(",", ":"),
-        sort_keys=True,
-    ).encode()
+    return _ENCODER.encode(value)
 
 
 @dataclass(frozen=True, slots=True)

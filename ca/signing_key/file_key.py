@@ -51,6 +51,7 @@ class FileKey(SigningKey):
         )
         self._private_key = private_key
         self.blob = parse_own_public_key(public.decode(), source=source)
+        self._algorithm = SIGNATURE_ALGORITHMS.get(self.type, self.type)
 
     @classmethod
     def generate(cls, key_type: KeyType = KeyType.ED25519) -> Self:
@@ -75,8 +76,7 @@ class FileKey(SigningKey):
 
     def sign(self, data: bytes) -> bytes:
         """Return the SSH signature blob over `data`."""
-        key_type = self.type
-        algorithm = SIGNATURE_ALGORITHMS.get(key_type, key_type)
+        algorithm = self._algorithm
         return wire.text(algorithm) + wire.string(self._sign(algorithm, data))
 
     def _sign(self, algorithm: str, data: bytes) -> bytes:

@@ -4,6 +4,7 @@
     batch       which drafts of a batch get a place in the ledger
     tree        the tree over the leaves: what a batch takes of it, and adds
     append      one batch's transaction
+    bulk        statements of many rows, handed to the driver as they are
     recover     lost entries taken back
     locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once

@@ -21,14 +21,9 @@ from ca.merkle import (
     plan_inclusion,
     plan_root,
 )
-from ca.store import tables
+from ca.store import bulk, tables
 
 _columns = tables.tree_nodes.c
-_NODES = sa.select(tables.tree_nodes).where(
-    sa.tuple_(_columns.level, _columns.position).in_(
-        sa.bindparam("wanted", expanding=True)
-    )
-)
 _ROW = sa.select(_columns.hash).where(
     _columns.level == sa.bindparam("level_"),
     _columns.position >= sa.bindparam("first"),
@@ -102,9 +97,7 @@ def grow(
 def fetch(connection: sa.Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:
     """Return the hashes of these nodes; raise `StoreUnavailable` if one is missing."""
     nodes = list(dict.fromkeys(wanted))
-    if not nodes:
-        return {}
-    rows = connection.execute(_NODES, {"wanted": nodes})
+    rows = bulk.select(connection, tables.tree_nodes, keyed=2, keys=nodes)
     found = {Node(row.level, row.position): row.hash for row in rows}
     if len(found) != len(nodes):
         raise _damaged()

@@ -8,6 +8,8 @@ import json
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ca import merkle
 from ca.errors import (
@@ -91,6 +93,24 @@ def test_canonical_json_is_that_of_rfc_8785():
 
     assert canonical_json(value) == (
         '{"a":"\\u000f\\n\\"\\\\\u20ac\U0001f600","b":[1,null,true]}'.encode()
+    )
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(codec="ascii")), inner)
+    ),
+)
+
+
+@given(st.dictionaries(st.text(st.characters(codec="ascii")), VALUES))
+def test_canonical_json_is_that_of_the_standard_library(value):
+    assert (
+        canonical_json(value)
+        == json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+        ).encode()
     )
 
 

@@ -4,6 +4,7 @@ import secrets
 import threading
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -284,3 +285,30 @@ def test_a_ledger_without_a_name_is_not_given_other_serials(store):
     with pytest.raises(Misconfigured):
         store.open_log(origin="ca.example.com/log/1", serial_base=1000)
     store.open_log(origin="ca.example.com/log/1", serial_base=0)
+
+
+def test_no_append_reads_a_whole_table(tmp_path):
+    made = make_sqlite(tmp_path)
+    store = Store.open(made.url)
+    store.append([Draft(build, spends())] * 3)
+    statements = []
+
+    def note(_c, _cursor, statement, values, *_rest):
+        statements.append((statement, values))
+
+    engine = store._database.engine  # noqa: SLF001
+    sa.event.listen(engine, "before_cursor_execute", note)
+    store.append([Draft(build, spends()), Draft(build, spends(b"u" * 32))])
+
+    plans = []
+    with engine.connect() as connection:
+        for statement, values in statements:
+            if statement.startswith("WITH"):
+                plan = connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN {statement}", values
+                )
+                plans += [row.detail for row in plan]
+    assert [detail for detail in plans if "SEARCH" in detail]
+    for table in ("tree_nodes", "token_uses", "entries"):
+        assert f"SCAN {table}" not in plans
+    store.close()
