@@ -52,7 +52,9 @@ def check_tree(
     differs is named once, and the hash that is kept is gone on with: one flipped bit is
     one `Damage`.
     """
-    expected = {checkpoint.size: checkpoint for checkpoint in checkpoints}
+    expected: dict[int, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        expected.setdefault(checkpoint.size, []).append(checkpoint)
     edge: list[_Subtree] = []
     size = 0
     for size, leaf in enumerate(leaves, start=1):
@@ -60,15 +62,12 @@ def check_tree(
             yield leaf
         found = leaf_hash(leaf) if isinstance(leaf, bytes) else None
         yield from _add(edge, found, size - 1, kept)
-        if size in expected:
-            yield from _check_root(edge, expected.pop(size))
-    for checkpoint in expected.values():
-        if checkpoint.size > size:
-            yield Damage(
-                size,
-                checkpoint.size - 1,
-                f"missing: a checkpoint of {checkpoint.size} entries was signed",
-            )
+        for checkpoint in expected.pop(size, ()):
+            yield from _check_root(edge, checkpoint)
+    for signed in expected:
+        if signed > size:
+            what = f"missing: a checkpoint of {signed} entries was signed"
+            yield Damage(size, signed - 1, what)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from itertools import islice
 
 from ca import wire
 from ca.audit import MISSING, Damage
-from ca.errors import Malformed
+from ca.errors import Malformed, NotFound
 from ca.merkle import HASH_BYTES, CompactTree, Node, leaf_hash, plan_root
 from ca.tiles import (
     ENTRIES,
@@ -86,13 +86,19 @@ class TiledLog:
                 yield from (None for _ in range(good + 1, width))
 
     def new_leaves(self, start: int) -> Iterator[bytes]:
-        """Yield each entry from `start` on; raise `Malformed` where one is missing."""
+        """Yield each entry from `start` on.
+
+        Raises `NotFound` for a bundle that is missing, `Malformed` for one that makes
+        no sense.
+        """
         for index in range(start // WIDTH, -(-self.size // WIDTH)):
             width = min(WIDTH, self.size - index * WIDTH)
             tile = Tile(ENTRIES, index, width)
             entries, whole = self._entries(tile)
+            if not whole and not self._content(tile)[0]:
+                raise NotFound(f"{tile.path} is not there")
             if not whole:
-                raise Malformed(f"{tile.path} is missing, or makes no sense")
+                raise Malformed(f"{tile.path} makes no sense")
             yield from islice(entries, max(0, start - index * WIDTH), None)
 
     def _good(self, first: int, entries: list[bytes]) -> int:

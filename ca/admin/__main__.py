@@ -5,19 +5,23 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import check, database, init, policy
+from ca.admin import check, database, init, ledger, policy
 from ca.admin.command import (
     DENIED,
     DONE,
+    DRIFT,
     FAILED,
     INTERRUPTED,
     MISUSE,
+    UNREACHABLE,
     Command,
+    Drift,
     HelpAsked,
     Misuse,
     Options,
     Output,
     Parser,
+    Unreachable,
 )
 from ca.errors import CAError, Denied
 
@@ -30,6 +34,7 @@ Look after a certificate authority, on the signer's own machine.
   check-config    read configuration and policy, and print what is in force
   db upgrade      bring the database to the schema of this program
   policy          check | test | explain: who gets what, why, and is it meant so
+  ledger          verify | show | export | monitor | reconcile | erase-record
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -37,11 +42,13 @@ examples:
       --email-domain example.com
   ca-admin check-config --config /etc/daypass/daypass.toml
   ca-admin policy explain --email ada@example.com --principal root
+  ca-admin ledger verify
 
 All but init read the configuration named by --config or $DAYPASS_CONFIG. Results go to
 standard output, with --json as JSON; ca-admin COMMAND --help says more of each.
 
-exit codes: 0 done, 1 failed, 2 misuse, 5 denied by policy, 130 interrupted
+exit codes: 0 done, 1 failed, 2 misuse, 5 denied by policy, 7 a server unreachable,
+9 what was checked does not hold, 130 interrupted
 """
 
 COMMANDS: Mapping[str, Command] = {
@@ -49,6 +56,15 @@ COMMANDS: Mapping[str, Command] = {
     "check-config": check,
     "db": database,
     "policy": policy,
+    "ledger": ledger,
+}
+
+
+_EXIT_CODES: Mapping[type[CAError], int] = {
+    Misuse: MISUSE,
+    Denied: DENIED,
+    Unreachable: UNREACHABLE,
+    Drift: DRIFT,
 }
 
 
@@ -110,9 +126,10 @@ def _parser() -> Parser:
 
 
 def _exit_code(error: CAError) -> int:
-    if isinstance(error, Misuse):
-        return MISUSE
-    return DENIED if isinstance(error, Denied) else FAILED
+    return next(
+        (status for kind, status in _EXIT_CODES.items() if isinstance(error, kind)),
+        FAILED,
+    )
 
 
 def _fault(error: Exception) -> CAError:

@@ -19,6 +19,8 @@ DONE = 0
 FAILED = 1
 MISUSE = 2
 DENIED = 5
+UNREACHABLE = 7
+DRIFT = 9
 INTERRUPTED = 130
 
 Options = argparse.Namespace
@@ -28,6 +30,18 @@ class Misuse(CAError):
     """The command was typed wrong."""
 
     code = "misuse"
+
+
+class Unreachable(CAError):
+    """A server elsewhere does not answer, or not in time."""
+
+    code = "unreachable"
+
+
+class Drift(CAError):
+    """What was checked is not what it must be."""
+
+    code = "drift"
 
 
 class HelpAsked(Exception):
@@ -83,16 +97,20 @@ class Output:
         return status
 
 
-class Command(Protocol):
-    """What a module is that holds a command."""
-
-    HELP: str
+class Action(Protocol):
+    """What a module is that holds one of the things that a command does."""
 
     def add_arguments(self, parser: Parser) -> None:
         """Say what may be typed behind the command's name."""
 
     def run(self, options: Options, output: Output) -> int:
         """Do it; return the exit code. Raises `CAError`."""
+
+
+class Command(Action, Protocol):
+    """What a module is that holds a command."""
+
+    HELP: str
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

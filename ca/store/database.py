@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
-from ca.store import requests, tables, tree
+from ca.store import erase, requests, tables, tree
 from ca.store.append import Appended, Appending, entry_in, refusal
 from ca.store.batch import Draft, Entry
+from ca.store.engine import translated
 from ca.store.recover import Recovered, Recovery
 from ca.store.transactions import Database, Head
 from ca.store.tree import Seen
@@ -145,6 +146,12 @@ class Store:
         wanted = sa.select(tables.entries).where(tables.entries.c.serial == str(serial))
         row = self._database.read(lambda c: c.execute(wanted).one_or_none())
         return None if row is None else entry_in(row)
+
+    def erase(self, index: int) -> None:
+        """Take record and to-be-signed bytes of an entry away; again is no change."""
+        self._database.write(lambda c, _head: erase.erase(c, index))
+        with translated():
+            erase.empty_write_ahead_log(self._database.engine)
 
     def publish(
         self, make: Callable[[PublishedCurrent | None], PublishedCurrent]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ca.audit import MISSING, Damage, SerialCheck, check_tree, joined
 from ca.checkpoint import Checkpoint
-from ca.errors import Malformed
+from ca.errors import Malformed, NotFound
 from ca.merkle import CompactTree, leaf_hash
 from ca.tiled_log import TiledLog
 from ca.tiles import ENTRIES, HEIGHT, WIDTH, parse_path
@@ -191,5 +191,7 @@ def test_what_is_new_since_a_size_is_read_from_the_tiles_there_are(old, more):
 
 
 def test_a_bundle_that_is_missing_cannot_be_read_on_from():
-    with pytest.raises(Malformed, match="tile/entries/000 is missing"):
+    with pytest.raises(NotFound, match="tile/entries/000 is not there"):
         list(TiledLog(dict[str, bytes]().get, SIZE).new_leaves(5))
+    with pytest.raises(Malformed, match="tile/entries/000 makes no sense"):
+        list(TiledLog({"tile/entries/000": b"x"}.get, SIZE).new_leaves(5))
