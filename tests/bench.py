@@ -4,6 +4,7 @@
                            Ed25519 signature, by one thread, and nothing else
     issue_inprocess        `issue_user_certificate`, 32 at once, each with a fresh token
     issue_inprocess_c1     the same, one after the other: each pays for its own commit
+    ca_login_proof_ms      all that `ca-login` checks of the ledger, ssh-keygen included
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
 issue take turns in one process, so that what else the machine does hits both, and the
@@ -27,8 +28,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ca.authority import Authority
+from ca.bundle import parse_roots, split_signed
 from ca.issue import Caller, issue_user_certificate
 from ca.messages import SignRequest
+from client import ledger
+from client.messages import LedgerProof
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.fakes import FakeIdP
 from tests.jose import rsa_key
@@ -38,6 +42,7 @@ AT_ONCE = 32
 REQUESTS = 1024
 REQUESTS_C1 = 128
 FLOOR_CERTIFICATES = 4000
+PROOFS = 21
 TO_BE_SIGNED_BYTES = 400
 """About what a user certificate of ours has."""
 
@@ -52,6 +57,7 @@ def main() -> int:
         config_file = make_ca(ROOT / folder / "ca", idp)
         with opened(config_file) as authority:
             figures = measure(authority, idp)
+            figures["ca_login_proof_ms"] = measure_proof(authority, idp)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:{width}}  {value:10,.3f}")
@@ -86,6 +92,29 @@ def measure(authority: Authority, idp: FakeIdP) -> dict[str, float]:
         ),
         "issue_inprocess_c1_ratio": median_ratio(rates["issue_c1"], rates["floor"]),
     }
+
+
+def measure_proof(authority: Authority, idp: FakeIdP) -> float:
+    """Return the median of what `ca-login` takes, as long as the ledger is by now."""
+    document, _ = split_signed(authority.config.roots_file.read_bytes())
+    roots = parse_roots(document)
+    seen: ledger.Seen | None = None
+    milliseconds = []
+    for _ in range(PROOFS):
+        note = None if seen is None else seen.note
+        request = request_of(idp, checkpoint=note)
+        answer = issue_user_certificate(
+            authority, request, CALLER, now=datetime.now(UTC)
+        )
+        sent = answer.ledger
+        proof = LedgerProof(
+            sent.leaf, sent.proof, sent.checkpoint_signature, sent.consistency
+        )
+        began = time.perf_counter()
+        proved = ledger.verify(proof, answer.certificate, roots=roots, before=seen)
+        milliseconds.append((time.perf_counter() - began) * 1000)
+        seen = proved.seen
+    return round(statistics.median(milliseconds), 2)
 
 
 def make_floor() -> Callable[[], None]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ca.certificate import parse_certificate
+from ca import wire
+from ca.admin.ledger.reconcile import read_logins
+from ca.certificate import parse_certificate, parse_line
 from ca.errors import BadRequest
 from tests.certificates import write_certificate
 from tests.login_table import (
@@ -108,6 +110,10 @@ def test_ssh_logs_in_and_sshd_logs_who_it_was(sshd: Sshd, bench: Bench, tmp_path
         r"Accepted publickey for .* ID corp:ada@example.com \(serial 7\) CA ED25519",
         sshd.said,
     )
+    (login,) = read_logins(sshd.said.splitlines())
+    assert (login.serial, login.key_id) == (7, "corp:ada@example.com")
+    assert login.ca == wire.fingerprint(parse_line(CA.line))
+    assert login.address == "127.0.0.1"
 
 
 def test_ssh_is_refused_without_the_certificate(sshd: Sshd, bench: Bench):
