@@ -82,6 +82,18 @@ class SignResponse(Message, frozen=True):
     """What the rules might have given but did not."""
 
 
+class RecordResponse(Message, frozen=True):
+    """`GET /v1/log/records/<index>`: an entry of the ledger, for those it is for."""
+
+    index: int
+    leaf: str
+    """Base64 of the entry's leaf, which holds the hashes of the other two."""
+    record: str | None = None
+    """Base64 of the record, canonical JSON; null once it was erased."""
+    to_be_signed: str | None = None
+    """Base64 of what the CA key signed; null once it was erased."""
+
+
 class DiscoveryClient(Message, frozen=True):
     """One client id of an issuer, as `ca-login` needs to know it."""
 
