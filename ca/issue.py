@@ -12,6 +12,7 @@ we may know of a certificate that was never made, but never the reverse.
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
@@ -22,9 +23,9 @@ from ca import certificate
 from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType
 from ca.errors import Conflict, UnacceptableKey
-from ca.identity import SignIn
+from ca.identity import Identity, SignIn
 from ca.ledger import EntryKind
-from ca.messages import LeftOut, SignRequest, SignResponse
+from ca.messages import Asked, CertificateRequest, LeftOut, SignRequest, SignResponse
 from ca.policy import LONGEST_USER_VALIDITY, Grant, Wishes, decide
 from ca.public_key import parse_public_key
 from ca.signing_key import SigningKey
@@ -58,16 +59,36 @@ def issue_user_certificate(
     sign_in = authority.verifier.verify(
         request.id_token, key_blob=subject_key, salt=request.salt, now=now
     )
-    grant = decide(policy, sign_in.identity, _wishes(request, caller), now=now)
-    _refuse_unfit_key(subject_key, grant)
-    wanted = _certificate(subject_key, sign_in, grant, authority.user_ca_key, now=now)
+    identity = sign_in.identity
+    grant = decide(policy, identity, wishes_in(request, caller), now=now)
+    refuse_unfit_key(subject_key, grant)
+    wanted = user_certificate(
+        subject_key, identity, grant, authority.user_ca_key, now=now
+    )
+    record = record_of(request, caller, identity, grant, policy_sha256=policy.sha256)
+    spends = _token_use(request, sign_in)
+    return record_and_sign(
+        authority, wanted, grant, record=record, spends=spends, now=now
+    )
+
+
+def record_and_sign(
+    authority: Authority,
+    wanted: Certificate,
+    grant: Grant,
+    *,
+    record: Mapping[str, object],
+    spends: TokenUse | None,
+    now: datetime,
+) -> SignResponse:
+    """Check, record, sign and answer, in this order: every certificate's way."""
     to_be_signed = certificate.render_to_be_signed(wanted)
     refuse_unlike(to_be_signed, wanted, grant, now=now)
     entry = authority.ledger.append(
         lambda serial: certificate.set_serial(to_be_signed, serial),
         kind=EntryKind.USER_CERTIFICATE,
-        record=_record(request, caller, sign_in, grant, policy_sha256=policy.sha256),
-        spends=_token_use(request, sign_in),
+        record=record,
+        spends=spends,
         now=now,
     )
     recorded = _recorded(entry, wanted, now=now)
@@ -76,7 +97,8 @@ def issue_user_certificate(
     return _answer(signed, recorded, grant.left_out)
 
 
-def _wishes(request: SignRequest, caller: Caller) -> Wishes:
+def wishes_in(request: Asked, caller: Caller) -> Wishes:
+    """Return what a request asks of policy."""
     seconds = request.validity_seconds
     return Wishes(
         principals=request.principals,
@@ -94,7 +116,8 @@ def _seconds(seconds: int) -> timedelta:
     return timedelta(seconds=min(seconds, most))
 
 
-def _refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
+def refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
+    """Raise `UnacceptableKey` where the grant forces what this key cannot do."""
     # sshd heeds verify-required only in signatures of FIDO keys (OpenSSH
     # auth2-pubkey.c); with any other key it would force nothing.
     key_type, _ = certificate.split_key(subject_key)
@@ -105,21 +128,22 @@ def _refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
         )
 
 
-def _certificate(
+def user_certificate(
     subject_key: bytes,
-    sign_in: SignIn,
+    identity: Identity,
     grant: Grant,
     ca_key: SigningKey,
     *,
     now: datetime,
 ) -> Certificate:
+    """Return the certificate that was granted, with serial 0."""
     return Certificate(
         type=CertificateType.USER,
         subject_key=subject_key,
         ca_key=ca_key.blob,
         nonce=secrets.token_bytes(certificate.NONCE_BYTES),
         serial=0,
-        key_id=sign_in.identity.key_id,
+        key_id=identity.key_id,
         principals=grant.principals,
         valid_after=int((now - BACKDATE).timestamp()),
         valid_before=int((now + grant.validity).timestamp()),
@@ -161,18 +185,23 @@ def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
     )
 
 
-def _record(
-    request: SignRequest,
+def record_of(
+    request: CertificateRequest,
     caller: Caller,
-    sign_in: SignIn,
+    identity: Identity,
     grant: Grant,
     *,
     policy_sha256: str,
+    parent_serial: int | None = None,
 ) -> dict[str, object]:
+    """Return what goes on record beside the leaf; `parent_serial` where no token did.
+
+    `ca.signed_request` reads identity and parent serial again.
+    """
     return {
         "v": 1,
-        "identity": sign_in.identity.to_record(),
-        "parent_serial": None,
+        "identity": identity.to_record(),
+        "parent_serial": None if parent_serial is None else str(parent_serial),
         "grant": {
             "principals": grant.principals,
             "validity_seconds": int(grant.validity.total_seconds()),

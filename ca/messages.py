@@ -4,7 +4,7 @@ msgspec decodes and validates; nothing here is parsed by hand. Unknown fields ar
 errors: a field that is quietly ignored is a wish that is quietly refused.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,15 +19,9 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """What all messages have in common."""
 
 
-class SignRequest(Message, frozen=True):
-    """`POST /v1/user-certificates`: certify this key for whoever the token proves."""
+class Asked(Message, frozen=True, kw_only=True):
+    """What may be asked of policy."""
 
-    public_key: Annotated[str, Meta(max_length=4096)]
-    """One line in OpenSSH's public key format."""
-    id_token: Annotated[str, Meta(max_length=16384)]
-    """A compact JWS from a configured issuer."""
-    salt: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
-    """32 bytes in unpadded base64url; needed where the client's binding is `nonce`."""
     principals: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
     """Asked for by name; empty for what the rules give unasked."""
     validity_seconds: Annotated[int, Meta(gt=0)] | None = None
@@ -36,6 +30,40 @@ class SignRequest(Message, frozen=True):
     """Only these; null for all that the rules give."""
     reason: Annotated[str, Meta(max_length=500)] | None = None
     """Why, for the record, where a rule requires it."""
+
+
+class CertificateRequest(Asked, frozen=True):
+    """What everybody asks who asks for a user certificate."""
+
+    public_key: Annotated[str, Meta(max_length=4096)]
+    """One line in OpenSSH's public key format."""
+
+
+class SignRequest(CertificateRequest, frozen=True):
+    """`POST /v1/user-certificates`: certify this key for whoever the token proves."""
+
+    id_token: Annotated[str, Meta(max_length=16384)]
+    """A compact JWS from a configured issuer."""
+    salt: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
+    """32 bytes in unpadded base64url; needed where the client's binding is `nonce`."""
+
+
+class NarrowerRequest(CertificateRequest, frozen=True):
+    """The same path, signed: certify this key with less than the signer's certificate.
+
+    Principals have to be named: what is meant to be narrower says how.
+    """
+
+    principals: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+
+
+class ExplainRequest(Asked, frozen=True, kw_only=True):
+    """`POST /v1/explain`, signed: what would become of this, and why."""
+
+    identity: dict[str, Any] | None = None
+    """Somebody else, as `identity` in a `[[test]]` of the policy; for admins only."""
+    source: Annotated[str, Meta(max_length=45)] | None = None
+    """The address that the request would come from; null for where this one does."""
 
 
 class LeftOut(Message, frozen=True):

@@ -10,6 +10,7 @@ Nothing here reads a file or a clock; time comes in as `now`.
 from ca.policy.decision import Grant, decide
 from ca.policy.explanation import Explanation, explain
 from ca.policy.load import load_policy
+from ca.policy.narrowing import narrow
 from ca.policy.provisioning import HostGrant, decide_canary, decide_host
 from ca.policy.rules import (
     LONGEST_CANARY_VALIDITY,
@@ -38,6 +39,7 @@ __all__ = [
     "decide_host",
     "explain",
     "load_policy",
+    "narrow",
     "roles",
     "weigh",
 ]
