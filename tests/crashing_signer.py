@@ -4,7 +4,8 @@
 
 It dies when the file `crash` beside the configuration names the point that it has
 come to, and takes the file away first, so that it dies once. Its parent is gunicorn,
-which puts a new process in its place.
+which puts a new process in its place. A file `hang` lets it hang instead, until
+somebody sends it SIGCONT.
 """
 
 import os
@@ -12,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask
@@ -45,19 +46,15 @@ class Fuse:
     """Knows where to die."""
 
     def __init__(self, config: Config) -> None:
-        self._file = config.file.with_name("crash")
+        self._folder = config.file.parent
 
     def reach(self, point: str) -> None:
-        """Die here if this is the point."""
-        if self._file.exists() and self._file.read_text() == point:
-            self._file.unlink()
-            die()
-
-
-def die() -> NoReturn:
-    """End as if the power of this process had been cut: no cleaning up."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("SIGKILL did not kill")
+        """Die or hang here if this is the point: no cleaning up."""
+        for name, number in (("crash", signal.SIGKILL), ("hang", signal.SIGSTOP)):
+            file = self._folder / name
+            if file.exists() and file.read_text() == point:
+                file.unlink()
+                os.kill(os.getpid(), number)
 
 
 class CrashingServer(Server):
