@@ -13,6 +13,7 @@ from ca.authority import Authority
 from signer import (
     certificates,
     discovery,
+    explain,
     health,
     openapi,
     problems,
@@ -40,6 +41,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     problems.install(app)
     for blueprint in (
         certificates.blueprint(authority, clock),
+        explain.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock),
         health.blueprint(authority),
