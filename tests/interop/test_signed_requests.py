@@ -6,7 +6,6 @@ two signers at once, one is taken.
 
 import http.client
 import os
-import secrets
 import signal
 import subprocess
 import threading
@@ -33,6 +32,7 @@ from tests.authority import (
     wait_until,
     write_whole,
 )
+from tests.databases import put_into
 from tests.fakes import FakeIdP
 from tests.fido import fido_ecdsa, fido_ed25519
 from tests.login_table import ACCOUNT
@@ -277,17 +277,17 @@ def test_a_request_signed_for_another_url_is_refused(ada, config_file, origin):
 
 
 def test_one_request_at_two_signers_at_once_is_taken_once(
-    config_file, idp, origin, rounds
+    idp, database, tmp_path, rounds
 ):
+    config_file = make_ca(tmp_path / "ca", idp)
+    put_into(config_file, database)
     with Signer(config_file) as one, Signer(config_file) as other:
         ada = holder()
         ada = ada.with_certificate(one.sign(request_of(idp, key=ada.line)).certificate)
         body = msgspec.json.encode(ExplainMessage())
         call = Call("POST", "/v1/explain", body)
         for _ in range(rounds(20)):
-            header = ada.sign(
-                call, at=datetime.now(UTC), origin=origin, id_=secrets.token_bytes(16)
-            )
+            header = ada.sign(call, at=datetime.now(UTC))
             answers = at_once((one, other), call, header)
 
             statuses = sorted(answer.status for answer in answers)
