@@ -8,7 +8,7 @@ from ca.binding import SALT_BYTES, audience_for, encode_base64url, nonce_for
 from client import ambient, flows, token
 from client.failure import BadAnswer, Misuse
 from client.flows import Offer
-from client.messages import Client, Discovery
+from client.messages import Discovery
 from client.terminal import Terminal
 
 
@@ -71,20 +71,20 @@ def _job_token(
         return ambient.read()
     if not ambient.is_there():
         raise ambient.missing()
-    audiences = {_audience(origin, key_blob, offer.client) for offer in offers}
-    if len(audiences) > 1:
+    return ambient.request(_audience(origin, key_blob, offers))
+
+
+def _audience(origin: str, key_blob: bytes, offers: Sequence[Offer]) -> str:
+    """Return what to ask for: a token that is bound, if any client takes one."""
+    if any(offer.client.binding == "audience" for offer in offers):
+        return audience_for(origin, key_blob)
+    if len({offer.client.id for offer in offers}) > 1:
         names = dict.fromkeys(offer.issuer.name for offer in offers)
         raise Misuse(
-            f"this CA takes jobs' tokens of several kinds, from {', '.join(names)}",
-            hint="add --issuer NAME, which must have one client for jobs",
+            f"this CA knows jobs under several client ids, at {', '.join(names)}",
+            hint="add --issuer NAME, or give a token: --token-file FILE",
         )
-    return ambient.request(audiences.pop())
-
-
-def _audience(origin: str, key_blob: bytes, client: Client) -> str:
-    if client.binding == "audience":
-        return audience_for(origin, key_blob)
-    return client.id
+    return offers[0].client.id
 
 
 def _with_browser(

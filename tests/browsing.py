@@ -3,7 +3,8 @@
     python tests/browsing.py ada URL
 
 opens the URL, fills in the pages that come, and goes where it is sent at last. Standard
-library only, so that it can be what `BROWSER` names.
+library only, so that it can be what `BROWSER` names. `enter_code` is the same person at
+another device, with a code to type in.
 """
 
 import re
@@ -18,16 +19,55 @@ _FORM = re.compile(
 )
 
 
+_DEVICE_FORM = re.compile(
+    r'<form [^>]*action="(?P<action>[^"]+)"[^>]*>(?P<inputs>.*?)</form>', re.DOTALL
+)
+_HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
+
+
 class NoWayOn(Exception):
     """The provider shows a page without a form on it; says which."""
 
 
-def sign_in(person: str, url: str) -> str:
-    """Sign in at a provider and consent; return where it sends the browser at last."""
+def _browser() -> OpenerDirector:
     # Nothing that follows redirects, or makes errors of answers: the way is ours.
     browser = OpenerDirector()
     browser.add_handler(HTTPHandler())
     browser.add_handler(HTTPCookieProcessor())
+    return browser
+
+
+def enter_code(person: str, url: str, code: str = "", *, abort: bool = False) -> str:
+    """Enter a code where the URL has none, sign in and consent; return the last page.
+
+    With `abort`, say instead that it is somebody else's.
+    """
+    browser, form = _browser(), None
+    while True:
+        with browser.open(url, form, _SECONDS) as answer:
+            page = answer.read().decode()
+            sent_to = answer.headers["Location"]
+        if sent_to is not None:
+            url, form = urljoin(url, sent_to), None
+        elif _FORM.search(page):
+            url, form = _next(person, url, page, None)
+        elif found := _DEVICE_FORM.search(page):
+            fields = dict(_HIDDEN.findall(found["inputs"]))
+            if abort and "confirm" in fields:
+                fields["abort"] = "yes"
+                abort = False
+            elif "user_code" not in fields:
+                if not code:
+                    return page
+                fields["user_code"], code = code, ""
+            url, form = urljoin(url, found["action"]), urlencode(fields).encode()
+        else:
+            return page
+
+
+def sign_in(person: str, url: str) -> str:
+    """Sign in at a provider and consent; return where it sends the browser at last."""
+    browser = _browser()
     site = urlsplit(url).netloc
     form: bytes | None = None
     while urlsplit(url).netloc == site:
