@@ -46,6 +46,7 @@ class Authority:
     store: Store
     ledger: Ledger
     user_ca_key: SigningKey
+    host_ca_key: SigningKey | None
     trust: Trust
     policy_problem: str | None = None
     """Why `policy` is not what the file now says."""
@@ -80,13 +81,14 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     """
     if config.tls is not None:
         open_tls(config.tls.certificate, config.tls.key)
-    store = Store.open(
-        config.database_url, password_file=config.database_password_file
-    )
+    store = Store.open(config.database_url, password_file=config.database_password_file)
     user_ca_key = open_key(config.user_ca_key)
+    host_ca_key = None if config.host_ca_key is None else open_key(config.host_ca_key)
     online_key = open_key(config.online_key)
     signed_roots = load_roots(config.roots_file)
     require_active(user_ca_key, signed_roots.roots.user_ca)
+    if host_ca_key is not None:
+        require_active(host_ca_key, signed_roots.roots.host_ca)
     require_active(online_key, signed_roots.roots.online)
     return Authority(
         config=config,
@@ -103,5 +105,6 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         store=store,
         ledger=Ledger(store),
         user_ca_key=user_ca_key,
+        host_ca_key=host_ca_key,
         trust=Trust(store, signed_roots=signed_roots, online_key=online_key),
     )

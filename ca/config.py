@@ -126,6 +126,9 @@ class ConfigFile(_Table, frozen=True):
     user_ca_key: KeyTable
     online_key: KeyTable
     issuer: Annotated[tuple[IssuerTable, ...], Meta(min_length=1)]
+    host_ca_key: KeyTable | None = None
+    """Signs hosts' certificates; without it there are none. Who holds it can be any
+    host."""
     host_patterns: tuple[Text, ...] = ()
     """`ssh_config` patterns of the hosts that trust this CA, for `ca-login`."""
     subject_keys: SubjectKeyTable = SubjectKeyTable()
@@ -173,6 +176,7 @@ class Config:
     database_url: str
     database_password_file: Path | None
     user_ca_key: KeyLocation
+    host_ca_key: KeyLocation | None
     online_key: KeyLocation
     issuers: tuple[IssuerSettings, ...]
     host_patterns: tuple[str, ...]
@@ -216,6 +220,11 @@ def _validate(shape: ConfigFile, file: Path) -> Config:
         database_url=database_url(shape.database.url, file.parent),
         database_password_file=_beside(file, shape.database.password_file),
         user_ca_key=_key_location("user_ca_key", shape.user_ca_key, file.parent),
+        host_ca_key=(
+            None
+            if shape.host_ca_key is None
+            else _key_location("host_ca_key", shape.host_ca_key, file.parent)
+        ),
         online_key=_key_location("online_key", shape.online_key, file.parent),
         issuers=_issuers(shape.issuer),
         host_patterns=shape.host_patterns,

@@ -11,9 +11,7 @@ we may know of a certificate that was never made, but never the reverse.
 """
 
 import hashlib
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
@@ -21,18 +19,19 @@ import msgspec
 
 from ca import certificate
 from ca.authority import Authority
-from ca.certificate import Certificate, CertificateType
-from ca.errors import Conflict, UnacceptableKey
+from ca.certify import certificate_of, record_and_sign
+from ca.errors import UnacceptableKey
 from ca.identity import Identity, SignIn
-from ca.ledger import EntryKind
-from ca.messages import Asked, CertificateRequest, LeftOut, SignRequest, SignResponse
-from ca.policy import LONGEST_USER_VALIDITY, Grant, Wishes, decide
+from ca.messages import (
+    Asked,
+    CertificateRequest,
+    HostCertificateRequest,
+    SignRequest,
+    SignResponse,
+)
+from ca.policy import LONGEST_USER_VALIDITY, Grant, HostGrant, Wishes, decide
 from ca.public_key import parse_public_key
-from ca.signing_key import SigningKey
-from ca.store import Entry, TokenUse
-
-BACKDATE = timedelta(seconds=60)
-"""A certificate begins this long before it is made: hosts' clocks run behind."""
+from ca.store import TokenUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +61,12 @@ def issue_user_certificate(
     identity = sign_in.identity
     grant = decide(policy, identity, wishes_in(request, caller), now=now)
     refuse_unfit_key(subject_key, grant)
-    wanted = user_certificate(
-        subject_key, identity, grant, authority.user_ca_key, now=now
-    )
+    wanted = certificate_of(authority, grant, subject_key, identity.key_id, now=now)
     record = record_of(request, caller, identity, grant, policy_sha256=policy.sha256)
     spends = _token_use(request, sign_in)
     return record_and_sign(
         authority, wanted, grant, record=record, spends=spends, now=now
     )
-
-
-def record_and_sign(
-    authority: Authority,
-    wanted: Certificate,
-    grant: Grant,
-    *,
-    record: Mapping[str, object],
-    spends: TokenUse | None,
-    now: datetime,
-) -> SignResponse:
-    """Check, record, sign and answer, in this order: every certificate's way."""
-    to_be_signed = certificate.render_to_be_signed(wanted)
-    refuse_unlike(to_be_signed, wanted, grant, now=now)
-    entry = authority.ledger.append(
-        lambda serial: certificate.set_serial(to_be_signed, serial),
-        kind=EntryKind.USER_CERTIFICATE,
-        record=record,
-        spends=spends,
-        now=now,
-    )
-    recorded = _recorded(entry, wanted, now=now)
-    signature = authority.user_ca_key.sign(entry.to_be_signed)
-    signed = certificate.complete(entry.to_be_signed, signature)
-    return _answer(signed, recorded, grant.left_out)
 
 
 def wishes_in(request: Asked, caller: Caller) -> Wishes:
@@ -128,51 +100,6 @@ def refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
         )
 
 
-def user_certificate(
-    subject_key: bytes,
-    identity: Identity,
-    grant: Grant,
-    ca_key: SigningKey,
-    *,
-    now: datetime,
-) -> Certificate:
-    """Return the certificate that was granted, with serial 0."""
-    return Certificate(
-        type=CertificateType.USER,
-        subject_key=subject_key,
-        ca_key=ca_key.blob,
-        nonce=secrets.token_bytes(certificate.NONCE_BYTES),
-        serial=0,
-        key_id=identity.key_id,
-        principals=grant.principals,
-        valid_after=int((now - BACKDATE).timestamp()),
-        valid_before=int((now + grant.validity).timestamp()),
-        critical_options=grant.critical_options,
-        extensions=grant.extensions,
-    )
-
-
-def refuse_unlike(
-    to_be_signed: bytes, wanted: Certificate, grant: Grant, *, now: datetime
-) -> None:
-    """Parse the bytes again and compare, field by field (design invariant 8).
-
-    A difference is a fault of ours, never of the request: it raises `RuntimeError`,
-    and nothing is recorded or signed.
-    """
-    parsed = certificate.parse_to_be_signed(to_be_signed)
-    latest = (now + min(grant.validity, LONGEST_USER_VALIDITY)).timestamp()
-    if (
-        parsed != wanted
-        or parsed.type is not CertificateType.USER
-        or parsed.principals != grant.principals
-        or parsed.critical_options != grant.critical_options
-        or parsed.extensions != grant.extensions
-        or parsed.valid_before > latest
-    ):
-        raise RuntimeError("the to-be-signed bytes do not say what was granted")
-
-
 def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
     # What was asked, without the token: a malleable signature must not make the same
     # request look like another.
@@ -186,10 +113,10 @@ def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
 
 
 def record_of(
-    request: CertificateRequest,
+    request: CertificateRequest | HostCertificateRequest,
     caller: Caller,
     identity: Identity,
-    grant: Grant,
+    grant: Grant | HostGrant,
     *,
     policy_sha256: str,
     parent_serial: int | None = None,
@@ -210,56 +137,15 @@ def record_of(
             "rules": grant.rules,
             "left_out": msgspec.to_builtins(grant.left_out),
         },
-        "asked": {
-            "principals": request.principals,
-            "validity_seconds": request.validity_seconds,
-            "extensions": request.extensions,
-            "reason": request.reason,
-        },
+        "asked": _asked(request),
         "policy_sha256": policy_sha256,
         "address": str(caller.address),
         "request_id": caller.request_id,
     }
 
 
-def _recorded(entry: Entry, wanted: Certificate, *, now: datetime) -> Certificate:
-    """Return what the entry says, if it is what is wanted now.
-
-    An earlier request may have put it there, under another policy or CA key; and a
-    database is not trusted with what the CA key signs.
-    """
-    recorded = certificate.parse_to_be_signed(entry.to_be_signed)
-    same = replace(
-        recorded,
-        nonce=wanted.nonce,
-        serial=wanted.serial,
-        valid_after=wanted.valid_after,
-        valid_before=wanted.valid_before,
-    )
-    if (
-        same != wanted
-        or recorded.serial != entry.serial
-        or not now.timestamp() < recorded.valid_before <= wanted.valid_before
-    ):
-        raise Conflict(
-            "the certificate that this ID token bought has ended, or is not what you"
-            " would be given now",
-            hint="sign in again",
-        )
-    return recorded
-
-
-def _answer(
-    signed: bytes, says: Certificate, left_out: tuple[LeftOut, ...]
-) -> SignResponse:
-    return SignResponse(
-        certificate=certificate.render_line(signed, says.key_id).rstrip("\n"),
-        serial=str(says.serial),
-        key_id=says.key_id,
-        principals=says.principals,
-        valid_after=says.valid_after,
-        valid_before=says.valid_before,
-        critical_options=dict(says.critical_options),
-        extensions=says.extensions,
-        left_out=left_out,
-    )
+def _asked(request: CertificateRequest | HostCertificateRequest) -> dict[str, object]:
+    names = ["principals", "validity_seconds", "reason"]
+    if isinstance(request, CertificateRequest):
+        names.append("extensions")
+    return {name: getattr(request, name) for name in names}

@@ -14,14 +14,8 @@ from datetime import datetime
 
 from ca.authority import Authority
 from ca.certificate import Certificate
-from ca.issue import (
-    Caller,
-    record_and_sign,
-    record_of,
-    refuse_unfit_key,
-    user_certificate,
-    wishes_in,
-)
+from ca.certify import certificate_of, record_and_sign
+from ca.issue import Caller, record_of, refuse_unfit_key, wishes_in
 from ca.messages import NarrowerRequest, SignResponse
 from ca.policy import decide, narrow
 from ca.public_key import parse_public_key
@@ -48,9 +42,7 @@ def issue_narrower_certificate(
     granted = decide(policy, identity, wishes, now=now)
     grant = narrow(granted, parent, wishes, now=now)
     refuse_unfit_key(subject_key, grant)
-    made = user_certificate(
-        subject_key, identity, grant, authority.user_ca_key, now=now
-    )
+    made = certificate_of(authority, grant, subject_key, identity.key_id, now=now)
     wanted = replace(made, valid_after=max(made.valid_after, parent.valid_after))
     refuse_wider(wanted, parent)
     record = record_of(

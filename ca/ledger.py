@@ -24,6 +24,7 @@ class EntryKind(StrEnum):
     """What an entry is about."""
 
     USER_CERTIFICATE = "user-certificate"
+    HOST_CERTIFICATE = "host-certificate"
 
 
 def canonical_json(value: Mapping[str, object]) -> bytes:

@@ -57,6 +57,19 @@ class NarrowerRequest(CertificateRequest, frozen=True):
     principals: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
 
 
+class HostCertificateRequest(Message, frozen=True, kw_only=True):
+    """`POST /v1/host-certificates`: certify this host key for these names."""
+
+    public_key: Annotated[str, Meta(max_length=4096)]
+    """One line of the host's `ssh_host_*_key.pub`."""
+    principals: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+    """The names that people reach it by."""
+    validity_seconds: Annotated[int, Meta(gt=0)] | None = None
+    """At most this long; never more than the rules give."""
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+    """Why, for the record."""
+
+
 class ExplainRequest(Asked, frozen=True, kw_only=True):
     """`POST /v1/explain`, signed: what would become of this, and why."""
 

@@ -90,6 +90,11 @@ passphrase_file = "keys/passphrase"
 # agent = "/run/daypass/agent"
 # public_key = "keys/user_ca.pub"
 
+[host_ca_key]
+# Signs hosts' certificates. Who holds it can be any host; without it there are none.
+file = "keys/host_ca"
+passphrase_file = "keys/passphrase"
+
 [online_key]
 # Signs which roots hold now. Cannot add a CA key: only the root key can.
 file = "keys/online"

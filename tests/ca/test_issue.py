@@ -23,6 +23,7 @@ from msgspec.structs import replace as changed
 from ca import certificate, wire
 from ca.authority import open_authority, read_policy
 from ca.certificate import EXTENSIONS, CertificateType, parse_line
+from ca.certify import refuse_unlike
 from ca.config import load_config
 from ca.errors import (
     BadRequest,
@@ -39,7 +40,7 @@ from ca.errors import (
     TokenSpent,
     UnacceptableKey,
 )
-from ca.issue import Caller, issue_user_certificate, refuse_unlike
+from ca.issue import Caller, issue_user_certificate
 from ca.policy import Grant, load_policy
 from ca.signing_key import FileKey, SigningKey
 from tests.authority import (
