@@ -49,17 +49,18 @@ def prove(discovery: Discovery, key_blob: bytes, how: How, terminal: Terminal) -
         return Proof(_job_token(discovery.origin, key_blob, offers, terminal))
     offer = offers[0]
     terminal.step(f"sign in at {offer.issuer.url}")
-    salt = os.urandom(SALT_BYTES) if offer.client.binding == "nonce" else None
-    nonce = None if salt is None else nonce_for(key_blob, salt)
-    if flow == flows.DEVICE:
-        id_token = _with_code(offer, nonce, terminal)
-    else:
+    salt = os.urandom(SALT_BYTES)
+    nonce = nonce_for(key_blob, salt)
+    bound = flow == flows.BROWSER or offer.client.binding == "nonce"
+    if flow == flows.BROWSER:
         id_token = _with_browser(offer, nonce, terminal, open_it=how.open_browser)
+    else:
+        id_token = _with_code(offer, nonce if bound else None, terminal)
     if not token.is_token(id_token.encode(errors="replace")):
         raise BadAnswer(
             f"{offer.issuer.url} answered with something that is no ID token"
         )
-    return Proof(id_token, None if salt is None else encode_base64url(salt))
+    return Proof(id_token, encode_base64url(salt) if bound else None)
 
 
 def _job_token(
@@ -88,7 +89,7 @@ def _audience(origin: str, key_blob: bytes, offers: Sequence[Offer]) -> str:
 
 
 def _with_browser(
-    offer: Offer, nonce: str | None, terminal: Terminal, *, open_it: bool
+    offer: Offer, nonce: str, terminal: Terminal, *, open_it: bool
 ) -> str:
     """Have a person sign in here, with their browser."""
     # Imported here because other ways to sign in need no web server.

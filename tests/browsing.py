@@ -22,6 +22,9 @@ _FORM = re.compile(
 _DEVICE_FORM = re.compile(
     r'<form [^>]*action="(?P<action>[^"]+)"[^>]*>(?P<inputs>.*?)</form>', re.DOTALL
 )
+_OVER = ("was interrupted", "is incorrect", "There was an error")
+"""What the page says above a form that is only there to begin again."""
+
 _HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 
 
@@ -42,27 +45,30 @@ def enter_code(person: str, url: str, code: str = "", *, abort: bool = False) ->
 
     With `abort`, say instead that it is somebody else's.
     """
-    browser, form = _browser(), None
+    browser = _browser()
+    form: bytes | None = None
     while True:
         with browser.open(url, form, _SECONDS) as answer:
-            page = answer.read().decode()
+            page: str = answer.read().decode()
             sent_to = answer.headers["Location"]
-        if sent_to is not None:
-            url, form = urljoin(url, sent_to), None
-        elif _FORM.search(page):
-            url, form = _next(person, url, page, None)
-        elif found := _DEVICE_FORM.search(page):
-            fields = dict(_HIDDEN.findall(found["inputs"]))
-            if abort and "confirm" in fields:
-                fields["abort"] = "yes"
-                abort = False
-            elif "user_code" not in fields:
-                if not code:
-                    return page
-                fields["user_code"], code = code, ""
-            url, form = urljoin(url, found["action"]), urlencode(fields).encode()
+        found = _DEVICE_FORM.search(page)
+        if sent_to is not None or _FORM.search(page):
+            url, form = _next(person, url, page, sent_to)
+        elif found and not any(words in page for words in _OVER):
+            url, form = (
+                urljoin(url, found["action"]),
+                _entered(found, code, abort=abort),
+            )
         else:
             return page
+
+
+def _entered(form: re.Match[str], code: str, *, abort: bool) -> bytes:
+    """Fill in the form for a code, or the one that asks whether it is ours."""
+    fields = {"user_code": code} | dict(_HIDDEN.findall(form["inputs"]))
+    if abort and "confirm" in fields:
+        fields["abort"] = "yes"
+    return urlencode(fields).encode()
 
 
 def sign_in(person: str, url: str) -> str:

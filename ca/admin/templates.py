@@ -134,8 +134,8 @@ redirect_ports = []
 # The client secret, for the providers that give one to programs on laptops all the
 # same. It is no secret: everybody who asks the signer is told it.
 public_secret = ""
-# What else to say to the provider when a sign-in begins, as {{ prompt = "login" }}. Only
-# claims of the token show whether the provider heeded it.
+# What else to say to the provider when a sign-in begins, as {{ prompt = "login" }}.
+# Only claims of the token show whether the provider heeded it.
 parameters = {{}}
 """
 

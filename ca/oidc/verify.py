@@ -161,7 +161,7 @@ def _check_nonce(
 
 
 _ASK_FOR_AUDIENCE = (
-    "get a token for the audience that this prints: ca-login --key FILE --print-audience"
+    "get a token for the audience that `ca-login --key FILE --print-audience` prints"
 )
 
 
