@@ -15,6 +15,7 @@ from signer import (
     discovery,
     explain,
     health,
+    hosts,
     openapi,
     problems,
     request_log,
@@ -42,6 +43,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     for blueprint in (
         certificates.blueprint(authority, clock),
         explain.blueprint(authority, clock),
+        hosts.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock),
         health.blueprint(authority),

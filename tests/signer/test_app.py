@@ -515,6 +515,7 @@ def test_making_the_application_serves_no_files_and_knows_no_other_route(authori
     assert {rule.rule for rule in app.url_map.iter_rules()} == {
         SIGN,
         "/v1/explain",
+        "/v1/host-certificates",
         "/v1/discovery",
         "/v1/trust/current",
         "/v1/trust/blob/<sha256>",
