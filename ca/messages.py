@@ -4,6 +4,8 @@ msgspec decodes and validates; nothing here is parsed by hand. Unknown fields ar
 errors: a field that is quietly ignored is a wish that is quietly refused.
 """
 
+import json
+import re
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -169,7 +171,21 @@ M = TypeVar("M", bound=Message)
 def decode(body: bytes, as_type: type[M]) -> M:
     """Decode a JSON body; raise `BadRequest` saying which field is wrong and how."""
     try:
-        return msgspec.json.decode(body, type=as_type)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        # msgspec names the field and the rule, never the value that was sent.
-        raise BadRequest(f"the request body is wrong: {error}") from error
+        message = msgspec.json.decode(body, type=as_type)
+        # Of a member named twice msgspec takes the last, and whoever looked at the
+        # request before us may have taken the first (RFC 8259 section 4).
+        json.loads(body, object_pairs_hook=_refuse_repeats)
+    except (ValueError, RecursionError) as error:
+        # msgspec names the field and the rule, never the value that was sent; but for
+        # an unknown field the name was sent, too, and may be anything.
+        words = _LONG_NAME.sub("`…`", str(error))
+        raise BadRequest(f"the request body is wrong: {words}") from error
+    return message
+
+
+_LONG_NAME = re.compile(r"`[^`]{41,}`")
+
+
+def _refuse_repeats(members: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in members}) != len(members):
+        raise ValueError("a member is named twice")

@@ -27,6 +27,8 @@ STATUS: Mapping[type[errors.CAError], HTTPStatus] = {
 _HTTP_CODES: Mapping[HTTPStatus, str] = {
     # Its name differs from one Python to the next; a code of ours must not.
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "path_too_long",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "headers_too_large",
 }
 
 
@@ -45,6 +47,26 @@ def status_of(error: errors.CAError) -> HTTPStatus:
 def http_code(status: HTTPStatus) -> str:
     """Return the code of a refusal by the HTTP layer itself."""
     return _HTTP_CODES.get(status, status.name.lower())
+
+
+def render_problem(
+    status: HTTPStatus,
+    *,
+    code: str,
+    detail: str,
+    request_id: str,
+    hint: str | None = None,
+) -> bytes:
+    """Return the problem document, for the application and for the server below."""
+    problem = Problem(
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        hint=hint,
+        request_id=request_id,
+    )
+    return msgspec.json.encode(problem)
 
 
 def install(app: Flask) -> None:
@@ -89,16 +111,10 @@ def _problem(
     status: HTTPStatus, *, code: str, detail: str, hint: str | None = None
 ) -> Response:
     g.log["code"] = code
-    problem = Problem(
-        title=status.phrase,
-        status=status,
-        code=code,
-        detail=detail,
-        hint=hint,
-        request_id=g.request_id,
-    )
     return Response(
-        msgspec.json.encode(problem),
+        render_problem(
+            status, code=code, detail=detail, hint=hint, request_id=g.request_id
+        ),
         status=status,
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store"},

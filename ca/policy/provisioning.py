@@ -102,7 +102,7 @@ def _refuse_bad_names(names: tuple[str, ...]) -> None:
     for name in names:
         if HOST_NAME.fullmatch(name) is None:
             raise BadRequest(
-                f"{name!r} is not a host name",
+                f"{name[:80]!r} is not a host name",
                 hint="write it in lower-case ASCII, at most 64 characters",
             )
     if len(set(names)) != len(names):
