@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import check, database, init, policy
+from ca.admin import certificates, check, database, init, policy
 from ca.admin.command import (
     DENIED,
     DONE,
@@ -30,6 +30,7 @@ Look after a certificate authority, on the signer's own machine.
   check-config    read configuration and policy, and print what is in force
   db upgrade      bring the database to the schema of this program
   policy          check | test | explain: who gets what, why, and is it meant so
+  certificates    list | show: who got what
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -37,6 +38,7 @@ examples:
       --email-domain example.com
   ca-admin check-config --config /etc/daypass/daypass.toml
   ca-admin policy explain --email ada@example.com --principal root
+  ca-admin certificates list --live --principal root
 
 All but init read the configuration named by --config or $DAYPASS_CONFIG. Results go to
 standard output, with --json as JSON; ca-admin COMMAND --help says more of each.
@@ -49,6 +51,7 @@ COMMANDS: Mapping[str, Command] = {
     "check-config": check,
     "db": database,
     "policy": policy,
+    "certificates": certificates,
 }
 
 

@@ -1,14 +1,15 @@
 """The store: one method, one transaction, durable when the method returns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 
 from ca.errors import CAError, Misconfigured
-from ca.store import requests, tables
+from ca.store import pages, requests, tables
 from ca.store.batch import Batch, Draft, Entry, Spent
 from ca.store.transactions import Database, Head
 
@@ -128,6 +129,20 @@ class Store:
     def recorded(self, serial: int) -> requests.Recorded | None:
         """Return what is on record of the certificate with this serial, or None."""
         return self._database.read(lambda c: requests.recorded(c, serial))
+
+    def certificates(
+        self, span: pages.Span, *, at_once: int = pages.PAGE
+    ) -> Iterator[pages.StoredCertificate]:
+        """Yield what is on record of certificates, newest first.
+
+        Page by page, each in a transaction of its own that has ended before it is used.
+        """
+        below: int | None = None
+        while page := self._database.read(
+            partial(pages.page, span=span, below=below, size=at_once)
+        ):
+            yield from page
+            below = page[-1].index
 
     def spend_request(self, id_: bytes, *, time: int, forget_before: int) -> None:
         """Put the id of a signed request on record; raise `RequestReplayed`."""
