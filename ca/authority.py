@@ -8,6 +8,7 @@ from ca.config import Config
 from ca.endpoints import open_tls
 from ca.errors import CAError, Misconfigured
 from ca.ledger import Ledger
+from ca.limits import Limits
 from ca.oidc import Verifier
 from ca.policy import Policy, load_policy
 from ca.signed_request import RequestVerifier
@@ -45,6 +46,7 @@ class Authority:
     """Proves signed requests."""
     store: Store
     ledger: Ledger
+    limits: Limits
     user_ca_key: SigningKey
     host_ca_key: SigningKey | None
     trust: Trust
@@ -80,8 +82,14 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     that a file that is wrong by now keeps nobody from opening.
     """
     if config.tls is not None:
-        open_tls(config.tls.certificate, config.tls.key)
+        open_tls(config.tls)
     store = Store.open(config.database_url, password_file=config.database_password_file)
+    limits = Limits(
+        store,
+        requests=config.limits.requests_per_minute,
+        refusals=config.limits.refusals_per_minute,
+        processes=config.server.processes,
+    )
     user_ca_key = open_key(config.user_ca_key)
     host_ca_key = None if config.host_ca_key is None else open_key(config.host_ca_key)
     online_key = open_key(config.online_key)
@@ -97,6 +105,7 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         verifier=Verifier(config.issuers, origin=config.origin),
         request_verifier=RequestVerifier(
             store,
+            limits,
             origin=config.origin,
             user_ca_keys=frozenset(
                 parse_line(trusted.key) for trusted in signed_roots.roots.user_ca
@@ -104,6 +113,7 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         ),
         store=store,
         ledger=Ledger(store),
+        limits=limits,
         user_ca_key=user_ca_key,
         host_ca_key=host_ca_key,
         trust=Trust(store, signed_roots=signed_roots, online_key=online_key),

@@ -31,7 +31,7 @@ from ca.messages import (
 )
 from ca.policy import LONGEST_USER_VALIDITY, Grant, HostGrant, Wishes, decide
 from ca.public_key import parse_public_key
-from ca.store import TokenUse
+from ca.store import Take, TokenUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def issue_user_certificate(
     """Certify the key in `request` for whoever its ID token proves is asking.
 
     The same token with the same request again gets the same certificate. Raises
-    `BadRequest`, `UnacceptableKey`, `Unauthenticated`, `Denied`, `Conflict` or
-    `Unavailable`.
+    `BadRequest`, `UnacceptableKey`, `Unauthenticated`, `RateLimited`, `Denied`,
+    `Conflict` or `Unavailable`.
     """
     policy = authority.policy
     subject_key = parse_public_key(
@@ -59,11 +59,12 @@ def issue_user_certificate(
         request.id_token, key_blob=subject_key, salt=request.salt, now=now
     )
     identity = sign_in.identity
+    takes = authority.limits.of_identity(identity, now=now)
     grant = decide(policy, identity, wishes_in(request, caller), now=now)
     refuse_unfit_key(subject_key, grant)
     wanted = certificate_of(authority, grant, subject_key, identity.key_id, now=now)
     record = record_of(request, caller, identity, grant, policy_sha256=policy.sha256)
-    spends = _token_use(request, sign_in)
+    spends = _token_use(request, sign_in, takes)
     return record_and_sign(
         authority, wanted, grant, record=record, spends=spends, now=now
     )
@@ -100,7 +101,7 @@ def refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
         )
 
 
-def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
+def _token_use(request: SignRequest, sign_in: SignIn, takes: Take) -> TokenUse:
     # What was asked, without the token: a malleable signature must not make the same
     # request look like another.
     asked = msgspec.structs.replace(request, id_token="")
@@ -109,6 +110,7 @@ def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
         request_sha256=hashlib.sha256(msgspec.json.encode(asked)).digest(),
         expires=int(sign_in.expires.timestamp()),
         max_uses=sign_in.max_uses,
+        takes=takes,
     )
 
 

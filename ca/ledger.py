@@ -7,17 +7,27 @@ beside it does, and its salt keeps the leaf's hash of it from being guessed.
 
 import hashlib
 import json
+import logging
 import secrets
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ca.errors import StoreUnavailable
 from ca.store import Draft, Entry, Store, TokenUse
 
 _SALT_BYTES = 16
+
+_REMEMBERED = timedelta(days=1)
+"""How long after its end a spent token is forgotten: a clock that was wrong by less,
+then or now, revives none."""
+
+_FORGET_EVERY = timedelta(hours=1)
+
+_log = logging.getLogger(__name__)
 
 
 class EntryKind(StrEnum):
@@ -50,6 +60,7 @@ class Ledger:
         self._waiting: list[_Pending] = []
         self._led = False
         """Whether somebody is committing, or has been woken to."""
+        self._forgot: datetime | None = None
 
     def append(
         self,
@@ -75,7 +86,27 @@ class Ledger:
             ),
             build=build,
         )
-        return self._commit_with_others(_Pending(Draft(place, spends)))
+        entry = self._commit_with_others(_Pending(Draft(place, spends)))
+        self._forget(now)
+        return entry
+
+    def _forget(self, now: datetime) -> None:
+        """Let go of tokens that ended long ago, once an hour in each process.
+
+        Nobody's job but that of whoever comes by: it takes a few milliseconds.
+        """
+        with self._joining:
+            if self._forgot is not None and abs(now - self._forgot) < _FORGET_EVERY:
+                return
+            self._forgot = now
+        try:
+            self._store.forget(
+                tokens_before=int((now - _REMEMBERED).timestamp()),
+                now=int(now.timestamp() * 1_000_000),
+            )
+        except StoreUnavailable as error:
+            # The entry is on record all the same, and the next hour comes.
+            _log.warning("ended tokens are not forgotten yet: %s", error.detail)
 
     def _commit_with_others(self, pending: "_Pending") -> Entry:
         # Whoever finds nobody committing leads: commits for all that wait by then. The

@@ -18,6 +18,7 @@ from signer import (
     explain,
     health,
     hosts,
+    limits,
     openapi,
     problems,
     request_log,
@@ -62,6 +63,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     request_log.install(app)
     app.before_request(_refuse_disguised_path)
     problems.install(app)
+    limits.install(app, authority, clock)
     for blueprint in (
         certificates.blueprint(authority, clock),
         explain.blueprint(authority, clock),

@@ -20,6 +20,7 @@ STATUS: Mapping[type[errors.CAError], HTTPStatus] = {
     errors.Denied: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """By class; a subclass has its parent's status."""
@@ -71,12 +72,13 @@ def render_problem(
 
 def install(app: Flask) -> None:
     """Answer every exception with a problem document."""
-    app.register_error_handler(errors.CAError, _answer_expected)
+    app.register_error_handler(errors.CAError, answer_expected)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_fault)
 
 
-def _answer_expected(error: errors.CAError) -> Response:
+def answer_expected(error: errors.CAError) -> Response:
+    """Answer a refusal of ours."""
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         # What caused it is the operator's business: `__cause__` goes to the log alone.

@@ -18,8 +18,7 @@ from gunicorn.glogging import Logger
 
 from ca.authority import Authority, open_authority
 from ca.authorization import LONGEST
-from ca.config import TLSFiles
-from ca.endpoints import open_tls
+from ca.endpoints import TLSFiles, open_tls
 from signer.app import create_app
 from signer.worker import MOST_CONNECTIONS, Worker
 
@@ -106,7 +105,7 @@ def _tls_settings(files: TLSFiles | None) -> dict[str, Any]:
         "certfile": str(files.certificate),
         "keyfile": str(files.key),
         # Called for each connection, so that a renewed certificate is served at once.
-        "ssl_context": lambda _conf, _default: open_tls(files.certificate, files.key),
+        "ssl_context": lambda _conf, _default: open_tls(files),
     }
 
 

@@ -104,6 +104,12 @@ passphrase_file = "keys/passphrase"
 # RSA keys with fewer bits are refused; 2048 is the least that can be set.
 least_rsa_bits = 3072
 
+[limits]
+# Requests of one identity, at all signers together.
+requests_per_minute = 60
+# Requests of one address that were refused; after so many it is not listened to.
+refusals_per_minute = 120
+
 # An identity provider. Whoever controls it can be anyone that policy lets in.
 [[issuer]]
 # Ours for it: used in policy.toml and at the front of each key ID. Never reuse one.

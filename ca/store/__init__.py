@@ -13,11 +13,13 @@ What the database itself says never crosses this package's edge: it becomes
 """
 
 from ca.store.batch import Draft, Entry, TokenUse
+from ca.store.buckets import MINUTE, Take, limited
 from ca.store.database import PublishedCurrent, Store
 from ca.store.pages import Span, StoredCertificate
 from ca.store.requests import Recorded
 
 __all__ = [
+    "MINUTE",
     "Draft",
     "Entry",
     "PublishedCurrent",
@@ -25,5 +27,7 @@ __all__ = [
     "Span",
     "Store",
     "StoredCertificate",
+    "Take",
     "TokenUse",
+    "limited",
 ]

@@ -1,6 +1,6 @@
 """The store: one method, one transaction, durable when the method returns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from ca.errors import CAError, Misconfigured
-from ca.store import pages, requests, tables
+from ca.store import buckets, pages, requests, tables
 from ca.store.batch import Batch, Draft, Entry, Spent
+from ca.store.buckets import Take
 from ca.store.transactions import Database, Head
 
 # What each append executes, made once: making a statement costs more than running it.
@@ -144,19 +145,42 @@ class Store:
             yield from page
             below = page[-1].index
 
-    def spend_request(self, id_: bytes, *, time: int, forget_before: int) -> None:
-        """Put the id of a signed request on record; raise `RequestReplayed`."""
-        self._database.write(
-            lambda c, _head: requests.spend(
-                c, id_, time=time, forget_before=forget_before
-            )
-        )
+    def spend_request(
+        self, id_: bytes, *, time: int, forget_before: int, takes: Take
+    ) -> None:
+        """Put the id of a signed request on record.
 
-    def forget_spent_tokens(self, *, before: int) -> int:
-        """Delete uses of tokens that ended before `before`; return how many."""
+        Raises `RequestReplayed`, or `RateLimited` for whoever asks too often.
+        """
+
+        def work(connection: sa.Connection, _head: Head) -> None:
+            full_at = buckets.read(connection, [takes.subject])
+            after = takes.allowed(full_at.get(takes.subject, 0))
+            requests.spend(connection, id_, time=time, forget_before=forget_before)
+            buckets.write(connection, {takes.subject: after})
+
+        self._database.write(work)
+
+    def take_all(self, takes: Mapping[Take, int]) -> Mapping[bytes, int]:
+        """Take from buckets, each so many times; return when they are full again.
+
+        Never refuses: what is counted here has happened.
+        """
+        return self._database.write(lambda c, _head: buckets.take_all(c, takes))
+
+    def forget(self, *, tokens_before: int, now: int) -> int:
+        """Delete what has no more effect; return how many uses of tokens.
+
+        `tokens_before` is in seconds: when the tokens ended. `now` is in microseconds.
+        """
         uses = tables.token_uses
-        ended = sa.delete(uses).where(uses.c.expires < before)
-        return self._database.write(lambda c, _head: c.execute(ended).rowcount)
+        ended = sa.delete(uses).where(uses.c.expires < tokens_before)
+
+        def work(connection: sa.Connection, _head: Head) -> int:
+            buckets.forget(connection, now=now)
+            return connection.execute(ended).rowcount
+
+        return self._database.write(work)
 
 
 class _Appending:
@@ -173,13 +197,16 @@ class _Appending:
             size=head.size,
             serial_base=head.serial_base,
             spent=_spent(connection, self._drafts),
+            full_at=_full_at(connection, self._drafts),
         )
         self._outcomes = [batch.place(draft) for draft in self._drafts]
         self._entries = batch.entries
-        size = head.size + len(batch.entries)
-        connection.execute(_SET_SIZE, {"new_size": size})
+        if batch.entries:
+            size = head.size + len(batch.entries)
+            connection.execute(_SET_SIZE, {"new_size": size})
         _insert(connection, tables.entries, [_entry_row(e) for e in batch.entries])
         _insert(connection, tables.token_uses, [_spent_row(u) for u in batch.spent])
+        buckets.write(connection, batch.taken)
         return self._outcomes
 
     def settle(self, connection: sa.Connection) -> list[Entry | int | CAError] | None:
@@ -207,6 +234,12 @@ def _spent(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Spent]:
     tokens = {d.spends.token_sha256 for d in drafts if d.spends is not None}
     rows = connection.execute(_SPENT, {"tokens": list(tokens)})
     return [Spent(**row._mapping) for row in rows]  # noqa: SLF001 (public, despite its name)
+
+
+def _full_at(connection: sa.Connection, drafts: Sequence[Draft]) -> dict[bytes, int]:
+    takes = [d.spends.takes for d in drafts if d.spends is not None]
+    subjects = {take.subject for take in takes if take is not None}
+    return buckets.read(connection, subjects) if subjects else {}
 
 
 def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:

@@ -367,12 +367,12 @@ def test_a_spent_unbound_token_with_another_key_is_refused(unbound, idp):
 
 
 def test_the_same_again_after_the_certificate_has_ended_is_a_conflict(authority, idp):
-    request = request_of(idp, validity_seconds=60)
+    request = request_of(idp, validity_seconds=50)
     issue(authority, request)
 
-    assert issue(authority, request, now=NOW + timedelta(seconds=59))
+    assert issue(authority, request, now=NOW + timedelta(seconds=49))
     with pytest.raises(Conflict) as caught:
-        issue(authority, request, now=NOW + timedelta(seconds=60))
+        issue(authority, request, now=NOW + timedelta(seconds=50))
     assert not isinstance(caught.value, TokenSpent)
 
 

@@ -3,14 +3,17 @@
 import hashlib
 import json
 import threading
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from ca.admin import database
 from ca.errors import StoreUnavailable, TokenSpent
 from ca.ledger import EntryKind, Ledger, canonical_json
 from ca.store import Entry, Store, TokenUse
+from ca.store.tables import token_uses
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RECORD = {"identity": {"email": "ada@example.com"}}
@@ -25,13 +28,13 @@ def store(tmp_path):
     store.close()
 
 
-def append(ledger, *, spends=None):
+def append(ledger, *, spends=None, now=NOW):
     return ledger.append(
         lambda serial: b"to be signed %d" % serial,
         kind=EntryKind.USER_CERTIFICATE,
         record=RECORD,
         spends=spends,
-        now=NOW,
+        now=now,
     )
 
 
@@ -95,6 +98,9 @@ class SlowStore(Store):
         self.go = threading.Event()
         self.batches = []
 
+    def forget(self, **before):
+        return self._real.forget(**before)
+
     def append(self, drafts):
         self.batches.append(len(drafts))
         self.entered.set()
@@ -133,6 +139,9 @@ class FailingStore(Store):
         self._reald = stored
         self._fail = True
 
+    def forget(self, **before):
+        return self._real.forget(**before)
+
     def append(self, drafts):
         if not self._fail:
             return self._real.append(drafts)
@@ -157,6 +166,9 @@ def test_a_failed_append_raises_and_asking_again_settles_it(store, stored):
 
 class RefusingStore:
     """A store whose disk is gone."""
+
+    def forget(self, **_):
+        raise StoreUnavailable("the database refuses")
 
     def append(self, drafts):
         raise StoreUnavailable("the database refuses")
@@ -188,3 +200,37 @@ def test_a_failed_batch_fails_for_all_in_it_and_stops_nobody_after(store):
     assert slow.batches == [1, 3]
     ledger._store = store  # noqa: SLF001 (the disk is back)
     assert append(ledger).serial == 1
+
+
+def uses_of(store):
+    with store._database.engine.connect() as connection:  # noqa: SLF001 (no method tells)
+        return connection.scalar(sa.select(sa.func.count()).select_from(token_uses))
+
+
+def test_tokens_that_ended_a_day_ago_are_forgotten_once_an_hour(store):
+    ledger = Ledger(store)
+    append(ledger, spends=token_use(b"one"))
+    end = datetime.fromtimestamp(token_use(b"one").expires, UTC)
+
+    counts = []
+    for age in (timedelta(hours=23), timedelta(hours=24, minutes=1)):
+        append(ledger, now=end + age)
+        counts.append(uses_of(store))
+    append(ledger, spends=replace(token_use(b"two"), token_sha256=b"u" * 32))
+    append(ledger, now=NOW + timedelta(days=3))
+
+    assert counts == [1, 0]
+    assert uses_of(store) == 0
+
+
+def test_forgetting_is_not_worth_a_refusal(store, caplog):
+    class Unforgetting(SlowStore):
+        def __init__(self, store):
+            super().__init__(store)
+            self.go.set()
+
+        def forget(self, **_):
+            raise StoreUnavailable("the database refuses")
+
+    assert append(Ledger(Unforgetting(store))).serial == 1
+    assert "not forgotten yet" in caplog.text

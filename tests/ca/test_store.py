@@ -111,7 +111,7 @@ def test_a_build_that_fails_leaves_nothing_behind(store):
 def test_ended_tokens_are_forgotten_and_no_others(store):
     store.append([Draft(build, spends(expires=9)), Draft(build, spends(b"u" * 32))])
 
-    assert store.forget_spent_tokens(before=10) == 1
+    assert store.forget(tokens_before=10, now=0) == 1
     (outcome,) = store.append([Draft(build, spends(b"u" * 32, b"z" * 32))])
     assert isinstance(outcome, TokenSpent)
 
