@@ -9,6 +9,7 @@ from ca.config import Config
 from ca.endpoints import open_tls
 from ca.errors import CAError, Misconfigured
 from ca.ledger import CheckpointSigner, HighWater, Ledger
+from ca.limits import Limits
 from ca.oidc import Verifier
 from ca.policy import Policy, load_policy
 from ca.signed_request import RequestVerifier
@@ -46,7 +47,9 @@ class Authority:
     """Proves signed requests."""
     store: Store
     ledger: Ledger
+    limits: Limits
     user_ca_key: SigningKey
+    host_ca_key: SigningKey | None
     trust: Trust
     policy_problem: str | None = None
     """Why `policy` is not what the file now says."""
@@ -81,12 +84,21 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     that a file that is wrong by now keeps nobody from opening.
     """
     if config.tls is not None:
-        open_tls(config.tls.certificate, config.tls.key)
+        open_tls(config.tls)
     store = Store.open(config.database_url, password_file=config.database_password_file)
+    limits = Limits(
+        store,
+        requests=config.limits.requests_per_minute,
+        refusals=config.limits.refusals_per_minute,
+        processes=config.server.processes,
+    )
     user_ca_key = open_key(config.user_ca_key)
+    host_ca_key = None if config.host_ca_key is None else open_key(config.host_ca_key)
     online_key = open_key(config.online_key)
     signed_roots = load_roots(config.roots_file)
     require_active(user_ca_key, signed_roots.roots.user_ca)
+    if host_ca_key is not None:
+        require_active(host_ca_key, signed_roots.roots.host_ca)
     require_active(online_key, signed_roots.roots.online)
     ledger = open_ledger(config, store, signed_roots.roots, online_key)
     ledger.open()
@@ -97,6 +109,7 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         verifier=Verifier(config.issuers, origin=config.origin),
         request_verifier=RequestVerifier(
             store,
+            limits,
             origin=config.origin,
             user_ca_keys=frozenset(
                 parse_line(trusted.key) for trusted in signed_roots.roots.user_ca
@@ -104,7 +117,9 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         ),
         store=store,
         ledger=ledger,
+        limits=limits,
         user_ca_key=user_ca_key,
+        host_ca_key=host_ca_key,
         trust=Trust(store, signed_roots=signed_roots, online_key=online_key),
     )
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from ca.endpoints import database_url, refuse_exposed_listener
+from ca.endpoints import TLSFiles, database_url, refuse_exposed_listener
 from ca.errors import Misconfigured
 from ca.identity import Binding
 from ca.issuers import ClientSettings, Flow, IssuerSettings, refuse_insecure_url
@@ -69,6 +69,16 @@ class DatabaseTable(_Table, frozen=True):
     password_file: Text | None = None
     """Holds the database server's password, on one line. As precious as what is
     there."""
+
+
+class LimitsTable(_Table, frozen=True):
+    """How often somebody may ask, at all signers together."""
+
+    requests_per_minute: Annotated[int, Meta(ge=1, le=60_000)] = 60
+    """Of one identity. Who can raise it can have one person fill the ledger."""
+    refusals_per_minute: Annotated[int, Meta(ge=1, le=60_000)] = 120
+    """To one address, or one /64 of IPv6; then nothing of it is looked at any more. Who
+    can lower it can keep out all who share an address."""
 
 
 class SubjectKeyTable(_Table, frozen=True):
@@ -129,9 +139,13 @@ class ConfigFile(_Table, frozen=True):
     user_ca_key: KeyTable
     online_key: KeyTable
     issuer: Annotated[tuple[IssuerTable, ...], Meta(min_length=1)]
+    host_ca_key: KeyTable | None = None
+    """Signs hosts' certificates; without it there are none. Who holds it can be any
+    host."""
     host_patterns: tuple[Text, ...] = ()
     """`ssh_config` patterns of the hosts that trust this CA, for `ca-login`."""
     subject_keys: SubjectKeyTable = SubjectKeyTable()
+    limits: LimitsTable = LimitsTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +169,6 @@ KeyLocation = FileLocation | AgentLocation
 
 
 @dataclass(frozen=True, slots=True)
-class TLSFiles:
-    """What the signer proves itself with, as absolute paths."""
-
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """What the signer works by: validated, paths absolute."""
 
@@ -177,10 +183,12 @@ class Config:
     database_url: str
     database_password_file: Path | None
     user_ca_key: KeyLocation
+    host_ca_key: KeyLocation | None
     online_key: KeyLocation
     issuers: tuple[IssuerSettings, ...]
     host_patterns: tuple[str, ...]
     least_rsa_bits: int
+    limits: LimitsTable
 
 
 def load_config(file: Path) -> Config:
@@ -203,11 +211,10 @@ def load_config(file: Path) -> Config:
 def _validate(shape: ConfigFile, file: Path) -> Config:
     # Audiences and signed requests are bound to it: it must have one spelling.
     refuse_insecure_url(shape.origin, what="origin", bare=True)
-    tls = _tls(shape.server, file)
+    server = shape.server
+    tls = TLSFiles.named(server.tls_certificate, server.tls_key, folder=file.parent)
     refuse_exposed_listener(
-        shape.server.listen,
-        encrypted=tls is not None,
-        proxies=shape.server.trusted_proxies,
+        server.listen, encrypted=tls is not None, proxies=server.trusted_proxies
     )
     return Config(
         file=file,
@@ -221,10 +228,16 @@ def _validate(shape: ConfigFile, file: Path) -> Config:
         database_url=database_url(shape.database.url, file.parent),
         database_password_file=_beside(file, shape.database.password_file),
         user_ca_key=_key_location("user_ca_key", shape.user_ca_key, file.parent),
+        host_ca_key=(
+            None
+            if shape.host_ca_key is None
+            else _key_location("host_ca_key", shape.host_ca_key, file.parent)
+        ),
         online_key=_key_location("online_key", shape.online_key, file.parent),
         issuers=_issuers(shape.issuer),
         host_patterns=shape.host_patterns,
         least_rsa_bits=shape.subject_keys.least_rsa_bits,
+        limits=shape.limits,
     )
 
 
@@ -245,16 +258,6 @@ def _key_location(name: str, table: KeyTable, folder: Path) -> KeyLocation:
         f"{name}: a key is in a file or in an ssh-agent",
         hint="name file and passphrase_file, or agent and public_key, and no other",
     )
-
-
-def _tls(server: ServerTable, file: Path) -> TLSFiles | None:
-    certificate = _beside(file, server.tls_certificate)
-    key = _beside(file, server.tls_key)
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None:
-        raise Misconfigured("server: tls_certificate and tls_key go together")
-    return TLSFiles(certificate, key)
 
 
 def _beside(file: Path, name: str | None) -> Path | None:

@@ -6,8 +6,10 @@ address itself is one: an error that quotes a URL must never quote a password.
 
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ca.errors import Misconfigured
@@ -74,16 +76,38 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def open_tls(certificate: Path, key: Path) -> ssl.SSLContext:
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """What the signer proves itself with, as absolute paths."""
+
+    certificate: Path
+    key: Path
+
+    @classmethod
+    def named(
+        cls, certificate: str | None, key: str | None, *, folder: Path
+    ) -> Self | None:
+        """Return both files, or None where neither is named."""
+        if certificate is None and key is None:
+            return None
+        if certificate is None or key is None:
+            raise Misconfigured("server: tls_certificate and tls_key go together")
+        return cls(folder / certificate, folder / key)
+
+
+def open_tls(files: TLSFiles) -> ssl.SSLContext:
     """Return what a TLS server speaks with, or raise `Misconfigured`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     # RFC 8996 has done away with what came before.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key, password=_refuse_passphrase)
+        context.load_cert_chain(
+            files.certificate, files.key, password=_refuse_passphrase
+        )
     except OSError as error:  # ssl.SSLError is one
         raise Misconfigured(
-            f"cannot serve TLS with {certificate} and {key}: {error.strerror}",
+            f"cannot serve TLS with {files.certificate} and {files.key}:"
+            f" {error.strerror}",
             hint="PEM files: the certificate with its chain, and its key unencrypted",
         ) from error
     return context

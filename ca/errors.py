@@ -28,6 +28,7 @@
     ├── Conflict                     contradicts what is on record
     │   ├── RequestReplayed          a signed request that was sent before
     │   └── TokenSpent               the token already bought a certificate
+    ├── RateLimited                  more requests than one may send
     └── Unavailable                  our side cannot do it now
         ├── IssuerUnavailable        the identity provider does not answer
         ├── KeyUnavailable           a private key cannot be opened or used
@@ -214,6 +215,26 @@ class TokenSpent(Conflict):
     """The token already bought a certificate for another request."""
 
     code = "token_spent"
+
+
+class RateLimited(CAError):
+    """More requests than one may send."""
+
+    code = "rate_limited"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        hint: str | None = None,
+        retry_after: int = 1,
+        subject: bytes = b"",
+    ) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after = retry_after
+        """Seconds until the next one may succeed."""
+        self.subject = subject
+        """Whose bucket is empty; a hash, never shown."""
 
 
 class Unavailable(CAError):

@@ -11,8 +11,7 @@ we may know of a certificate that was never made, but never the reverse.
 """
 
 import hashlib
-import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
@@ -20,18 +19,19 @@ import msgspec
 
 from ca import certificate
 from ca.authority import Authority
-from ca.certificate import Certificate, CertificateType
-from ca.errors import Conflict, UnacceptableKey
-from ca.identity import SignIn
-from ca.ledger import EntryKind, ledger_proof, seen_by
-from ca.messages import LedgerProof, LeftOut, SignRequest, SignResponse
-from ca.policy import LONGEST_USER_VALIDITY, Grant, Wishes, decide
+from ca.certify import Recording, certificate_of, record_and_sign
+from ca.errors import UnacceptableKey
+from ca.identity import Identity, SignIn
+from ca.messages import (
+    Asked,
+    CertificateRequest,
+    HostCertificateRequest,
+    SignRequest,
+    SignResponse,
+)
+from ca.policy import LONGEST_USER_VALIDITY, Grant, HostGrant, Wishes, decide
 from ca.public_key import parse_public_key
-from ca.signing_key import SigningKey
-from ca.store import Entry, TokenUse
-
-BACKDATE = timedelta(seconds=60)
-"""A certificate begins this long before it is made: hosts' clocks run behind."""
+from ca.store import Take, TokenUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def issue_user_certificate(
     """Certify the key in `request` for whoever its ID token proves is asking.
 
     The same token with the same request again gets the same certificate. Raises
-    `BadRequest`, `UnacceptableKey`, `Unauthenticated`, `Denied`, `Conflict` or
-    `Unavailable`.
+    `BadRequest`, `UnacceptableKey`, `Unauthenticated`, `RateLimited`, `Denied`,
+    `Conflict` or `Unavailable`.
     """
     policy = authority.policy
     subject_key = parse_public_key(
@@ -58,28 +58,19 @@ def issue_user_certificate(
     sign_in = authority.verifier.verify(
         request.id_token, key_blob=subject_key, salt=request.salt, now=now
     )
-    grant = decide(policy, sign_in.identity, _wishes(request, caller), now=now)
-    _refuse_unfit_key(subject_key, grant)
-    seen = seen_by(authority.ledger, request.checkpoint)
-    wanted = _certificate(subject_key, sign_in, grant, authority.user_ca_key, now=now)
-    to_be_signed = certificate.render_to_be_signed(wanted)
-    refuse_unlike(to_be_signed, wanted, grant, now=now)
-    proved = authority.ledger.append(
-        lambda serial: certificate.set_serial(to_be_signed, serial),
-        kind=EntryKind.USER_CERTIFICATE,
-        record=_record(request, caller, sign_in, grant, policy_sha256=policy.sha256),
-        spends=_token_use(request, sign_in),
-        seen=seen,
-        now=now,
-    )
-    to_be_signed, recorded = _recorded(proved.entry, wanted, now=now)
-    signature = authority.user_ca_key.sign(to_be_signed)
-    signed = certificate.complete(to_be_signed, signature)
-    proof = ledger_proof(authority.store, proved, note=request.checkpoint)
-    return _answer(signed, recorded, grant.left_out, proof)
+    identity = sign_in.identity
+    takes = authority.limits.of_identity(identity, now=now)
+    grant = decide(policy, identity, wishes_in(request, caller), now=now)
+    refuse_unfit_key(subject_key, grant)
+    wanted = certificate_of(authority, grant, subject_key, identity.key_id, now=now)
+    record = record_of(request, caller, identity, grant, policy_sha256=policy.sha256)
+    spends = _token_use(request, sign_in, takes)
+    recording = Recording(record, spends, request.checkpoint)
+    return record_and_sign(authority, wanted, grant, recording, now=now)
 
 
-def _wishes(request: SignRequest, caller: Caller) -> Wishes:
+def wishes_in(request: Asked, caller: Caller) -> Wishes:
+    """Return what a request asks of policy."""
     seconds = request.validity_seconds
     return Wishes(
         principals=request.principals,
@@ -97,7 +88,8 @@ def _seconds(seconds: int) -> timedelta:
     return timedelta(seconds=min(seconds, most))
 
 
-def _refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
+def refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
+    """Raise `UnacceptableKey` where the grant forces what this key cannot do."""
     # sshd heeds verify-required only in signatures of FIDO keys (OpenSSH
     # auth2-pubkey.c); with any other key it would force nothing.
     key_type, _ = certificate.split_key(subject_key)
@@ -108,51 +100,7 @@ def _refuse_unfit_key(subject_key: bytes, grant: Grant) -> None:
         )
 
 
-def _certificate(
-    subject_key: bytes,
-    sign_in: SignIn,
-    grant: Grant,
-    ca_key: SigningKey,
-    *,
-    now: datetime,
-) -> Certificate:
-    return Certificate(
-        type=CertificateType.USER,
-        subject_key=subject_key,
-        ca_key=ca_key.blob,
-        nonce=secrets.token_bytes(certificate.NONCE_BYTES),
-        serial=0,
-        key_id=sign_in.identity.key_id,
-        principals=grant.principals,
-        valid_after=int((now - BACKDATE).timestamp()),
-        valid_before=int((now + grant.validity).timestamp()),
-        critical_options=grant.critical_options,
-        extensions=grant.extensions,
-    )
-
-
-def refuse_unlike(
-    to_be_signed: bytes, wanted: Certificate, grant: Grant, *, now: datetime
-) -> None:
-    """Parse the bytes again and compare, field by field (design invariant 8).
-
-    A difference is a fault of ours, never of the request: it raises `RuntimeError`,
-    and nothing is recorded or signed.
-    """
-    parsed = certificate.parse_to_be_signed(to_be_signed)
-    latest = (now + min(grant.validity, LONGEST_USER_VALIDITY)).timestamp()
-    if (
-        parsed != wanted
-        or parsed.type is not CertificateType.USER
-        or parsed.principals != grant.principals
-        or parsed.critical_options != grant.critical_options
-        or parsed.extensions != grant.extensions
-        or parsed.valid_before > latest
-    ):
-        raise RuntimeError("the to-be-signed bytes do not say what was granted")
-
-
-def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
+def _token_use(request: SignRequest, sign_in: SignIn, takes: Take) -> TokenUse:
     # What was asked, without the token: a malleable signature must not make the same
     # request look like another. Nor must what a laptop has learned of the ledger since.
     asked = msgspec.structs.replace(request, id_token="", checkpoint=None)
@@ -162,21 +110,27 @@ def _token_use(request: SignRequest, sign_in: SignIn) -> TokenUse:
         issued=int(sign_in.issued.timestamp()),
         expires=int(sign_in.expires.timestamp()),
         max_uses=sign_in.max_uses,
+        takes=takes,
     )
 
 
-def _record(
-    request: SignRequest,
+def record_of(
+    request: CertificateRequest | HostCertificateRequest,
     caller: Caller,
-    sign_in: SignIn,
-    grant: Grant,
+    identity: Identity,
+    grant: Grant | HostGrant,
     *,
     policy_sha256: str,
+    parent_serial: int | None = None,
 ) -> dict[str, object]:
+    """Return what goes on record beside the leaf; `parent_serial` where no token did.
+
+    `ca.signed_request` reads identity and parent serial again.
+    """
     return {
         "v": 1,
-        "identity": sign_in.identity.to_record(),
-        "parent_serial": None,
+        "identity": identity.to_record(),
+        "parent_serial": None if parent_serial is None else str(parent_serial),
         "grant": {
             "principals": grant.principals,
             "validity_seconds": int(grant.validity.total_seconds()),
@@ -185,68 +139,15 @@ def _record(
             "rules": grant.rules,
             "left_out": msgspec.to_builtins(grant.left_out),
         },
-        "asked": {
-            "principals": request.principals,
-            "validity_seconds": request.validity_seconds,
-            "extensions": request.extensions,
-            "reason": request.reason,
-        },
+        "asked": _asked(request),
         "policy_sha256": policy_sha256,
         "address": str(caller.address),
         "request_id": caller.request_id,
     }
 
 
-def _recorded(
-    entry: Entry, wanted: Certificate, *, now: datetime
-) -> tuple[bytes, Certificate]:
-    """Return the bytes on record and what they say, if it is what is wanted now.
-
-    An earlier request may have put it there, under another policy or CA key; and a
-    database is not trusted with what the CA key signs.
-    """
-    if entry.to_be_signed is None:  # erased, which is for ended certificates
-        raise _changed()
-    recorded = certificate.parse_to_be_signed(entry.to_be_signed)
-    same = replace(
-        recorded,
-        nonce=wanted.nonce,
-        serial=wanted.serial,
-        valid_after=wanted.valid_after,
-        valid_before=wanted.valid_before,
-    )
-    if (
-        same != wanted
-        or recorded.serial != entry.serial
-        or not now.timestamp() < recorded.valid_before <= wanted.valid_before
-    ):
-        raise _changed()
-    return entry.to_be_signed, recorded
-
-
-def _changed() -> Conflict:
-    return Conflict(
-        "the certificate that this ID token bought has ended, or is not what you would"
-        " be given now",
-        hint="sign in again",
-    )
-
-
-def _answer(
-    signed: bytes,
-    says: Certificate,
-    left_out: tuple[LeftOut, ...],
-    proof: LedgerProof,
-) -> SignResponse:
-    return SignResponse(
-        certificate=certificate.render_line(signed, says.key_id).rstrip("\n"),
-        serial=str(says.serial),
-        key_id=says.key_id,
-        principals=says.principals,
-        valid_after=says.valid_after,
-        valid_before=says.valid_before,
-        critical_options=dict(says.critical_options),
-        extensions=says.extensions,
-        ledger=proof,
-        left_out=left_out,
-    )
+def _asked(request: CertificateRequest | HostCertificateRequest) -> dict[str, object]:
+    names = ["principals", "validity_seconds", "reason"]
+    if isinstance(request, CertificateRequest):
+        names.append("extensions")
+    return {name: getattr(request, name) for name in names}

@@ -4,7 +4,9 @@ msgspec decodes and validates; nothing here is parsed by hand. Unknown fields ar
 errors: a field that is quietly ignored is a wish that is quietly refused.
 """
 
-from typing import Annotated, TypeVar
+import json
+import re
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,19 +17,18 @@ Serial = Annotated[str, Meta(pattern=r"^[0-9]{1,20}$")]
 """A 64-bit number in decimal: JSON numbers lose digits beyond 2^53."""
 
 
+Checkpoint = Annotated[str, Meta(max_length=8192)]
+"""The newest checkpoint of the ledger that the caller remembers, a signed note: the
+answer proves that the ledger still begins with all of it."""
+
+
 class Message(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What all messages have in common."""
 
 
-class SignRequest(Message, frozen=True):
-    """`POST /v1/user-certificates`: certify this key for whoever the token proves."""
+class Asked(Message, frozen=True, kw_only=True):
+    """What may be asked of policy."""
 
-    public_key: Annotated[str, Meta(max_length=4096)]
-    """One line in OpenSSH's public key format."""
-    id_token: Annotated[str, Meta(max_length=16384)]
-    """A compact JWS from a configured issuer."""
-    salt: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
-    """32 bytes in unpadded base64url; needed where the client's binding is `nonce`."""
     principals: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
     """Asked for by name; empty for what the rules give unasked."""
     validity_seconds: Annotated[int, Meta(gt=0)] | None = None
@@ -36,9 +37,55 @@ class SignRequest(Message, frozen=True):
     """Only these; null for all that the rules give."""
     reason: Annotated[str, Meta(max_length=500)] | None = None
     """Why, for the record, where a rule requires it."""
-    checkpoint: Annotated[str, Meta(max_length=8192)] | None = None
-    """The newest checkpoint of the ledger that the caller remembers, a signed note: the
-    answer proves that the ledger still begins with all of it."""
+
+
+class CertificateRequest(Asked, frozen=True, kw_only=True):
+    """What everybody asks who asks for a user certificate."""
+
+    public_key: Annotated[str, Meta(max_length=4096)]
+    """One line in OpenSSH's public key format."""
+    checkpoint: Checkpoint | None = None
+
+
+class SignRequest(CertificateRequest, frozen=True):
+    """`POST /v1/user-certificates`: certify this key for whoever the token proves."""
+
+    id_token: Annotated[str, Meta(max_length=16384)]
+    """A compact JWS from a configured issuer."""
+    salt: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
+    """32 bytes in unpadded base64url; needed where the client's binding is `nonce`."""
+
+
+class NarrowerRequest(CertificateRequest, frozen=True):
+    """The same path, signed: certify this key with less than the signer's certificate.
+
+    Principals have to be named: what is meant to be narrower says how.
+    """
+
+    principals: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+
+
+class HostCertificateRequest(Message, frozen=True, kw_only=True):
+    """`POST /v1/host-certificates`: certify this host key for these names."""
+
+    public_key: Annotated[str, Meta(max_length=4096)]
+    """One line of the host's `ssh_host_*_key.pub`."""
+    principals: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+    """The names that people reach it by."""
+    validity_seconds: Annotated[int, Meta(gt=0)] | None = None
+    """At most this long; never more than the rules give."""
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+    """Why, for the record."""
+    checkpoint: Checkpoint | None = None
+
+
+class ExplainRequest(Asked, frozen=True, kw_only=True):
+    """`POST /v1/explain`, signed: what would become of this, and why."""
+
+    identity: dict[str, Any] | None = None
+    """Somebody else, as `identity` in a `[[test]]` of the policy; for admins only."""
+    source: Annotated[str, Meta(max_length=45)] | None = None
+    """The address that the request would come from; null for where this one does."""
 
 
 class LeftOut(Message, frozen=True):
@@ -158,7 +205,21 @@ M = TypeVar("M", bound=Message)
 def decode(body: bytes, as_type: type[M]) -> M:
     """Decode a JSON body; raise `BadRequest` saying which field is wrong and how."""
     try:
-        return msgspec.json.decode(body, type=as_type)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        # msgspec names the field and the rule, never the value that was sent.
-        raise BadRequest(f"the request body is wrong: {error}") from error
+        message = msgspec.json.decode(body, type=as_type)
+        # Of a member named twice msgspec takes the last, and whoever looked at the
+        # request before us may have taken the first (RFC 8259 section 4).
+        json.loads(body, object_pairs_hook=_refuse_repeats)
+    except (ValueError, RecursionError) as error:
+        # msgspec names the field and the rule, never the value that was sent; but for
+        # an unknown field the name was sent, too, and may be anything.
+        words = _LONG_NAME.sub("`…`", str(error))
+        raise BadRequest(f"the request body is wrong: {words}") from error
+    return message
+
+
+_LONG_NAME = re.compile(r"`[^`]{41,}`")
+
+
+def _refuse_repeats(members: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in members}) != len(members):
+        raise ValueError("a member is named twice")

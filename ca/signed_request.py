@@ -35,6 +35,7 @@ from ca.errors import (
     SignatureInvalid,
 )
 from ca.identity import Identity, identity_from_record
+from ca.limits import Limits
 from ca.store import Recorded, Store
 
 REMEMBERED = timedelta(hours=1)
@@ -58,9 +59,15 @@ class RequestVerifier:
     """Proves signed requests to one CA. Thread-safe."""
 
     def __init__(
-        self, store: Store, *, origin: str, user_ca_keys: frozenset[bytes]
+        self,
+        store: Store,
+        limits: Limits,
+        *,
+        origin: str,
+        user_ca_keys: frozenset[bytes],
     ) -> None:
         self._store = store
+        self._limits = limits
         self._origin = origin
         self._user_ca_keys = user_ca_keys
         """The blobs of those that hosts trust, whichever of them signs now."""
@@ -81,6 +88,7 @@ class RequestVerifier:
             shown.id,
             time=shown.time,
             forget_before=int((now - REMEMBERED).timestamp()),
+            takes=self._limits.of_identity(identity, now=now),
         )
         return SignedBy(identity, says, says.serial)
 

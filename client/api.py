@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from ca import errors
+from ca.authorization import Call
 from ca.errors import CAError
 from client import trust
 from client.failure import (
@@ -32,6 +33,7 @@ from client.messages import (
     read_sign_response,
     text,
 )
+from client.signing import ExplainRequest, NarrowerRequest, RequestSigner
 from client.trust import Bundle, Known
 
 __all__ = [
@@ -40,11 +42,14 @@ __all__ = [
     "Bundle",
     "Client",
     "Discovery",
+    "ExplainRequest",
     "Issuer",
     "Known",
     "LeftOut",
     "Misuse",
+    "NarrowerRequest",
     "Refused",
+    "RequestSigner",
     "SignRequest",
     "SignResponse",
     "Unreachable",
@@ -105,6 +110,23 @@ class CA:
         )
         return read_sign_response(_accepted(answer).document())
 
+    def narrower(self, request: NarrowerRequest, signer: RequestSigner) -> SignResponse:
+        """Ask for a certificate for another key, with less than the signer's has.
+
+        It ends with the signer's, and signs no requests. Not yet checked.
+        """
+        answer = self._signed("/v1/user-certificates", request.to_json(), signer)
+        return read_sign_response(answer.document())
+
+    def explain(
+        self, request: ExplainRequest, signer: RequestSigner
+    ) -> Mapping[str, object]:
+        """Ask what each rule of the policy makes of a request, and why.
+
+        The document is the CA's own, as `/openapi.json` describes it.
+        """
+        return self._signed("/v1/explain", request.to_json(), signer).document()
+
     def bundle(self, pin: str, *, known: Known | None = None) -> Bundle:
         """Fetch and verify the trust bundle under the pinned root key.
 
@@ -126,6 +148,17 @@ class CA:
         """
         named = trust.named_roots(self._get("/v1/trust/current").body)
         return trust.root_fingerprint(self._roots(named))
+
+    def _signed(self, path: str, body: bytes, signer: RequestSigner) -> Answer:
+        call = Call("POST", self._site.target(path), body)
+        header = signer.sign(call, origin=self._site.name)
+        answer = self._site.post(
+            path,
+            body,
+            content_type="application/json",
+            headers={"Authorization": header},
+        )
+        return _accepted(answer)
 
     def _roots(self, sha256: str) -> bytes:
         return self._get(f"/v1/trust/blob/{sha256}").body

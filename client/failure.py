@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ca.errors import (
     CAError,
     Denied,
+    RateLimited,
     RequestTimeWrong,
     TokenSpent,
     Unauthenticated,
@@ -96,6 +97,7 @@ _EXIT_CODES: Mapping[type[CAError], int] = {
     SignInFailed: 4,
     TokenSpent: 4,
     Denied: 5,
+    RateLimited: 7,
     Unavailable: 7,
     Unreachable: 7,
     ClockWrong: 8,

@@ -99,7 +99,9 @@ class Site:
         parts = split_url(url)
         self.url = url.rstrip("/")
         """What every request's path is appended to."""
-        self.name = f"{parts.scheme}://{parts.netloc}"
+        own_port = ":443" if parts.scheme == "https" else ":80"
+        self.name = f"{parts.scheme}://{parts.netloc.lower().removesuffix(own_port)}"
+        """Scheme, host and port: its origin."""
         self._parts = parts
         self._deadline = deadline
         self._connection: http.client.HTTPConnection | None = None
@@ -111,9 +113,17 @@ class Site:
         """Ask for what is at `path` below the site's URL, or at that URL itself."""
         return self._request("GET", path, None, dict(headers or {}))
 
-    def post(self, path: str, body: bytes, *, content_type: str) -> Answer:
+    def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        content_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Send `body` to `path` below the site's URL, or to that URL itself."""
-        return self._request("POST", path, body, {"Content-Type": content_type})
+        kind = {"Content-Type": content_type}
+        return self._request("POST", path, body, {**kind, **(headers or {})})
 
     def close(self) -> None:
         """Close the connection, if one is open."""
@@ -128,12 +138,13 @@ class Site:
         with self._explained():
             connection = self._connect()
             with _deadline(connection.sock, self._deadline):
-                connection.request(method, self._target(path), body, headers)
+                connection.request(method, self.target(path), body, headers)
                 answer = self._read(connection.getresponse())
             self._used = time.monotonic()
         return answer
 
-    def _target(self, path: str) -> str:
+    def target(self, path: str) -> str:
+        """Return what stands for `path` in the request line."""
         if path:
             return self._parts.path.rstrip("/") + path
         query = f"?{self._parts.query}" if self._parts.query else ""

@@ -42,7 +42,7 @@ class Attempt:
     """One authorization request: what must be the same at both ends of it."""
 
     redirect_uri: str
-    nonce: str | None
+    nonce: str
     state: str = field(default_factory=_random, repr=False)
     verifier: str = field(default_factory=_random, repr=False)
 
@@ -78,11 +78,10 @@ def authorization_url(endpoints: Endpoints, client: Client, attempt: Attempt) ->
         "redirect_uri": attempt.redirect_uri,
         "scope": scope(client),
         "state": attempt.state,
+        "nonce": attempt.nonce,
         "code_challenge": encode_base64url(challenge),
         "code_challenge_method": _CHALLENGE_METHOD,
     }
-    if attempt.nonce is not None:
-        query["nonce"] = attempt.nonce
     separator = "&" if "?" in endpoints.authorization else "?"
     return f"{endpoints.authorization}{separator}{urlencode(query)}"
 

@@ -8,7 +8,7 @@ from ca.binding import SALT_BYTES, audience_for, encode_base64url, nonce_for
 from client import ambient, flows, token
 from client.failure import BadAnswer, Misuse
 from client.flows import Offer
-from client.messages import Client, Discovery
+from client.messages import Discovery
 from client.terminal import Terminal
 
 
@@ -49,17 +49,18 @@ def prove(discovery: Discovery, key_blob: bytes, how: How, terminal: Terminal) -
         return Proof(_job_token(discovery.origin, key_blob, offers, terminal))
     offer = offers[0]
     terminal.step(f"sign in at {offer.issuer.url}")
-    salt = os.urandom(SALT_BYTES) if offer.client.binding == "nonce" else None
-    nonce = None if salt is None else nonce_for(key_blob, salt)
-    if flow == flows.DEVICE:
-        id_token = _with_code(offer, nonce, terminal)
-    else:
+    salt = os.urandom(SALT_BYTES)
+    nonce = nonce_for(key_blob, salt)
+    bound = flow == flows.BROWSER or offer.client.binding == "nonce"
+    if flow == flows.BROWSER:
         id_token = _with_browser(offer, nonce, terminal, open_it=how.open_browser)
+    else:
+        id_token = _with_code(offer, nonce if bound else None, terminal)
     if not token.is_token(id_token.encode(errors="replace")):
         raise BadAnswer(
             f"{offer.issuer.url} answered with something that is no ID token"
         )
-    return Proof(id_token, None if salt is None else encode_base64url(salt))
+    return Proof(id_token, encode_base64url(salt) if bound else None)
 
 
 def _job_token(
@@ -71,24 +72,24 @@ def _job_token(
         return ambient.read()
     if not ambient.is_there():
         raise ambient.missing()
-    audiences = {_audience(origin, key_blob, offer.client) for offer in offers}
-    if len(audiences) > 1:
+    return ambient.request(_audience(origin, key_blob, offers))
+
+
+def _audience(origin: str, key_blob: bytes, offers: Sequence[Offer]) -> str:
+    """Return what to ask for: a token that is bound, if any client takes one."""
+    if any(offer.client.binding == "audience" for offer in offers):
+        return audience_for(origin, key_blob)
+    if len({offer.client.id for offer in offers}) > 1:
         names = dict.fromkeys(offer.issuer.name for offer in offers)
         raise Misuse(
-            f"this CA takes jobs' tokens of several kinds, from {', '.join(names)}",
-            hint="add --issuer NAME, which must have one client for jobs",
+            f"this CA knows jobs under several client ids, at {', '.join(names)}",
+            hint="add --issuer NAME, or give a token: --token-file FILE",
         )
-    return ambient.request(audiences.pop())
-
-
-def _audience(origin: str, key_blob: bytes, client: Client) -> str:
-    if client.binding == "audience":
-        return audience_for(origin, key_blob)
-    return client.id
+    return offers[0].client.id
 
 
 def _with_browser(
-    offer: Offer, nonce: str | None, terminal: Terminal, *, open_it: bool
+    offer: Offer, nonce: str, terminal: Terminal, *, open_it: bool
 ) -> str:
     """Have a person sign in here, with their browser."""
     # Imported here because other ways to sign in need no web server.

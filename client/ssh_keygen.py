@@ -14,6 +14,9 @@ from client.failure import Unable, Untrusted
 _SECONDS = 20
 """Far longer than it ever takes; a stuck file system ends here."""
 
+_PERSON_SECONDS = 60
+"""For a person to type a passphrase, or to find their FIDO key and touch it."""
+
 _SIGNER = "daypass"
 """The name under which `allowed_signers` lists whoever may have signed."""
 
@@ -23,6 +26,21 @@ def generate(path: Path, comment: str) -> None:
     done = _run(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
     if done.returncode:
         raise Unable(f"ssh-keygen cannot make a key in {path.parent}: {_said(done)}")
+
+
+def sign(message: bytes, *, key: Path, namespace: str, in_hardware: bool) -> str:
+    """Return an armoured signature; `key` may be the public half of an agent's key.
+
+    `in_hardware` lets ssh-keygen say that it waits for a touch.
+    """
+    command = ["-q", "-Y", "sign", "-n", namespace, "-f", str(key)]
+    done = _run(command, message, seconds=_PERSON_SECONDS, talks=in_hardware)
+    if done.returncode:
+        raise Unable(
+            f"ssh-keygen cannot sign with {key}: {_said(done)}",
+            hint="where the key is in an agent, SSH_AUTH_SOCK must lead to it",
+        )
+    return done.stdout.decode("ascii", "replace")
 
 
 def verify(
@@ -63,12 +81,22 @@ def verify_certificate(path: Path) -> None:
 
 
 def _run(
-    arguments: list[str], message: bytes = b""
+    arguments: list[str],
+    message: bytes = b"",
+    *,
+    seconds: float = _SECONDS,
+    talks: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
+    """Run ssh-keygen; what it says to a person is shown only where it `talks`."""
     command = ["ssh-keygen", *arguments]
     try:
         return subprocess.run(  # noqa: S603 no shell; paths and keys of our own
-            command, input=message, capture_output=True, check=False, timeout=_SECONDS
+            command,
+            input=message,
+            stdout=subprocess.PIPE,
+            stderr=None if talks else subprocess.PIPE,
+            check=False,
+            timeout=seconds,
         )
     except FileNotFoundError as error:
         raise Unable(
@@ -79,4 +107,5 @@ def _run(
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    return done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
+    said = (done.stderr or b"").decode(errors="replace").strip()
+    return said or f"exit {done.returncode}"

@@ -4,16 +4,21 @@ One blueprint a subject. A view parses, makes one call into `ca` and renders; ev
 refusal is an exception that `signer.problems` turns into an answer.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from flask import Flask
+from flask import Flask, request
 
 from ca.authority import Authority
+from ca.errors import NotFound
 from signer import (
     certificates,
     discovery,
+    explain,
     health,
+    hosts,
+    limits,
     log,
     openapi,
     problems,
@@ -32,15 +37,38 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _refuse_disguised_path() -> None:
+    """Refuse a path that is spelled otherwise than our routes are.
+
+    The server decodes `%2e` and `%2f` before it looks for a route; a proxy that keeps
+    `/readyz` inside does not know `/%72eadyz` (CVE-2026-3605 was of this kind).
+    """
+    raw = request.environ.get("RAW_URI", "")
+    if _PATH.fullmatch(raw.partition("?")[0]) is None:
+        raise NotFound(
+            "there is no such path", hint="paths are plain, see /openapi.json"
+        )
+
+
+_PATH = re.compile(r"/|(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
+"""Unreserved characters (RFC 3986 section 2.3), no empty segment, none of dots."""
+
+
 def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     """Return the application; nothing happens at import time."""
     app = Flask(__name__, static_folder=None)
     # Refused by its declared length before anything is read.
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    # One path, one spelling: what stands before the signer may allow by path.
+    app.url_map.merge_slashes = False
     request_log.install(app)
+    app.before_request(_refuse_disguised_path)
     problems.install(app)
+    limits.install(app, authority, clock)
     for blueprint in (
         certificates.blueprint(authority, clock),
+        explain.blueprint(authority, clock),
+        hosts.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock),
         log.blueprint(authority),

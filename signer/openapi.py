@@ -24,7 +24,7 @@ from flask import Blueprint, Flask, Response
 from msgspec import Struct
 from werkzeug.routing import Rule
 
-from ca.errors import BadRequest, CAError
+from ca.errors import BadRequest, CAError, RateLimited
 from ca.messages import Problem
 from signer.problems import INTERNAL_ERROR, http_code, status_of
 
@@ -91,7 +91,7 @@ def refusals_of(operation: Operation) -> Mapping[HTTPStatus, set[str]]:
     codes: dict[HTTPStatus, set[str]] = {
         HTTPStatus.INTERNAL_SERVER_ERROR: {INTERNAL_ERROR}
     }
-    body = (BadRequest,) if operation.takes else ()
+    body = (BadRequest, RateLimited) if operation.takes else ()
     for kind in _with_kinds((*operation.refuses, *body)):
         codes.setdefault(status_of(kind("")), set()).add(kind.code)
     if operation.takes:

@@ -3,24 +3,32 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from flask import Request
+from flask import Request, g, request
 
+from ca.authority import Authority
 from ca.config import Network
 from ca.errors import BadRequest
+from ca.issue import Caller
 
 _UNIX_SOCKET = "0.0.0.0"  # noqa: S104 (an address to record, not to bind)
 
 
+def caller_of(authority: Authority) -> Caller:
+    """Return where the request that is being answered came from."""
+    address = peer_address(request, authority.config.trusted_proxies)
+    return Caller(address=address, request_id=g.request_id)
+
+
 def peer_address(
-    request: Request, trusted_proxies: Sequence[Network]
+    sent: Request, trusted_proxies: Sequence[Network]
 ) -> IPv4Address | IPv6Address:
     """Return the caller's address; only trusted proxies may say it is another's.
 
     From the right, `X-Forwarded-For` is followed for as long as the address before
     was a trusted proxy's: everything further left, anybody could have written.
     """
-    address = _parse(request.remote_addr or _UNIX_SOCKET)
-    hops = request.headers.get("X-Forwarded-For", "").split(",")
+    address = _parse(sent.remote_addr or _UNIX_SOCKET)
+    hops = sent.headers.get("X-Forwarded-For", "").split(",")
     while hops and hops[-1].strip() and _is_in(address, trusted_proxies):
         address = _parse(hops.pop().strip())
     return address

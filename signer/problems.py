@@ -20,6 +20,7 @@ STATUS: Mapping[type[errors.CAError], HTTPStatus] = {
     errors.Denied: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """By class; a subclass has its parent's status."""
@@ -27,6 +28,8 @@ STATUS: Mapping[type[errors.CAError], HTTPStatus] = {
 _HTTP_CODES: Mapping[HTTPStatus, str] = {
     # Its name differs from one Python to the next; a code of ours must not.
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "path_too_long",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "headers_too_large",
 }
 
 
@@ -47,14 +50,35 @@ def http_code(status: HTTPStatus) -> str:
     return _HTTP_CODES.get(status, status.name.lower())
 
 
+def render_problem(
+    status: HTTPStatus,
+    *,
+    code: str,
+    detail: str,
+    request_id: str,
+    hint: str | None = None,
+) -> bytes:
+    """Return the problem document, for the application and for the server below."""
+    problem = Problem(
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        hint=hint,
+        request_id=request_id,
+    )
+    return msgspec.json.encode(problem)
+
+
 def install(app: Flask) -> None:
     """Answer every exception with a problem document."""
-    app.register_error_handler(errors.CAError, _answer_expected)
+    app.register_error_handler(errors.CAError, answer_expected)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_fault)
 
 
-def _answer_expected(error: errors.CAError) -> Response:
+def answer_expected(error: errors.CAError) -> Response:
+    """Answer a refusal of ours."""
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         # What caused it is the operator's business: `__cause__` goes to the log alone.
@@ -89,16 +113,10 @@ def _problem(
     status: HTTPStatus, *, code: str, detail: str, hint: str | None = None
 ) -> Response:
     g.log["code"] = code
-    problem = Problem(
-        title=status.phrase,
-        status=status,
-        code=code,
-        detail=detail,
-        hint=hint,
-        request_id=g.request_id,
-    )
     return Response(
-        msgspec.json.encode(problem),
+        render_problem(
+            status, code=code, detail=detail, hint=hint, request_id=g.request_id
+        ),
         status=status,
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store"},

@@ -10,11 +10,13 @@ import secrets
 import sys
 import time
 from datetime import UTC, datetime
+from http import HTTPMethod
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
 
 _log = logging.getLogger("daypass.request")
+_METHODS = frozenset(HTTPMethod)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -52,10 +54,33 @@ def install(app: Flask) -> None:
     app.after_request(_end)
 
 
+def new_request_id() -> str:
+    """Return an id for a request; the same in answer, log and record."""
+    return secrets.token_hex(8)
+
+
+def log_refusal(
+    request_id: str, *, status: int, code: str, why: str, address: str
+) -> None:
+    """Log what was refused before it was a request: there is no route, no method."""
+    _log.info(
+        "request",
+        extra={
+            "request_id": request_id,
+            "method": "unknown",
+            "path": "unknown",
+            "status": int(status),
+            "code": code,
+            "why": why,
+            "address": address,
+        },
+    )
+
+
 def _begin() -> None:
     # The caller's own id, if any, is not taken: it would let one caller's requests
     # pass for another's in log and ledger.
-    g.request_id = secrets.token_hex(8)
+    g.request_id = new_request_id()
     g.began = time.monotonic()
     g.log = {}
 
@@ -65,7 +90,8 @@ def _end(answer: Response) -> Response:
     _log.info(
         "request",
         extra={
-            "method": request.method,
+            # One of HTTP's own: anything may be written in its place, too.
+            "method": request.method if request.method in _METHODS else "unknown",
             # The route, never the path as sent: a token may be pasted there, too.
             "path": str(request.url_rule or "unknown"),
             "status": answer.status_code,

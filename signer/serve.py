@@ -18,9 +18,9 @@ from gunicorn.glogging import Logger
 
 from ca.authority import Authority, open_authority
 from ca.authorization import LONGEST
-from ca.config import TLSFiles
-from ca.endpoints import open_tls
+from ca.endpoints import TLSFiles, open_tls
 from signer.app import create_app
+from signer.worker import MOST_CONNECTIONS, Worker
 
 GRACE_SECONDS = 10
 """How long requests under way may take to end when the signer is told to stop."""
@@ -57,7 +57,9 @@ class Server(BaseApplication):
         settings: dict[str, Any] = {
             "bind": [server.listen],
             "workers": server.processes,
-            "worker_class": "gthread",
+            "worker_class": Worker,
+            "worker_connections": MOST_CONNECTIONS,
+            "keepalive": 0,
             "threads": server.threads,
             "graceful_timeout": GRACE_SECONDS,
             "limit_request_line": 2048,
@@ -67,6 +69,8 @@ class Server(BaseApplication):
             "worker_tmp_dir": _memory_folder(),
             "control_socket_disable": True,
             "accesslog": None,
+            # Its own would log the path, at a level that somebody may turn on.
+            "pre_request": lambda _worker, _request: None,
             "logger_class": _Log,
             "post_fork": _hold_hangups,
             "post_worker_init": self._reload_on_hup,
@@ -101,7 +105,7 @@ def _tls_settings(files: TLSFiles | None) -> dict[str, Any]:
         "certfile": str(files.certificate),
         "keyfile": str(files.key),
         # Called for each connection, so that a renewed certificate is served at once.
-        "ssl_context": lambda _conf, _default: open_tls(files.certificate, files.key),
+        "ssl_context": lambda _conf, _default: open_tls(files),
     }
 
 

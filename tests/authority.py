@@ -37,6 +37,7 @@ from ca.binding import SALT_BYTES, encode_base64url, nonce_for
 from ca.certificate import Certificate, parse_certificate, parse_line
 from ca.config import load_config
 from ca.messages import SignRequest, SignResponse
+from ca.signing_key import KeyType
 from tests.fakes import CLIENT, FakeIdP
 from tests.jose import ed25519_key
 
@@ -48,15 +49,30 @@ PATIENCE_SECONDS = 60.0
 SERVE = (sys.executable, "-m", "signer", "serve", "--config")
 
 
-def make_ca(folder: Path, idp: FakeIdP, *, origin: str | None = None) -> Path:
+UNLIMITED = {
+    "requests_per_minute = 60\n": "requests_per_minute = 60000\n",
+    "refusals_per_minute = 120": "refusals_per_minute = 60000",
+}
+"""Tests ask more often than people do."""
+
+
+def make_ca(
+    folder: Path,
+    idp: FakeIdP,
+    *,
+    origin: str | None = None,
+    key_type: KeyType = KeyType.ED25519,
+) -> Path:
     """Make a CA that believes `idp`; return the path of its `daypass.toml`."""
     answers = init.Answers(
         origin=origin or f"http://{LOOPBACK}:8440",
         issuer_url=idp.issuer,
         client_id=CLIENT,
         email_domain="example.com",
+        key_type=key_type,
     )
     init.make(folder, answers)
+    rewrite(folder / "daypass.toml", UNLIMITED)
     return folder / "daypass.toml"
 
 

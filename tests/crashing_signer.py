@@ -4,8 +4,8 @@
 
 It dies when the file `crash` beside the configuration names the point that it has
 come to, and takes the file away first, so that it dies once. Its parent is gunicorn,
-which puts a new process in its place. With the file `hang` instead, it stops there,
-until somebody sends SIGCONT.
+which puts a new process in its place. A file `hang` lets it hang instead, until
+somebody sends it SIGCONT.
 """
 
 import os
@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask
@@ -49,23 +49,15 @@ class Fuse:
     """Knows where to die."""
 
     def __init__(self, config: Config) -> None:
-        self._crash = config.file.with_name("crash")
-        self._hang = config.file.with_name("hang")
+        self._folder = config.file.parent
 
     def reach(self, point: str) -> None:
-        """Die or stop here if this is the point."""
-        if self._crash.exists() and self._crash.read_text() == point:
-            self._crash.unlink()
-            die()
-        if self._hang.exists() and self._hang.read_text() == point:
-            self._hang.unlink()
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def die() -> NoReturn:
-    """End as if the power of this process had been cut: no cleaning up."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("SIGKILL did not kill")
+        """Die or hang here if this is the point: no cleaning up."""
+        for name, number in (("crash", signal.SIGKILL), ("hang", signal.SIGSTOP)):
+            file = self._folder / name
+            if file.exists() and file.read_text() == point:
+                file.unlink()
+                os.kill(os.getpid(), number)
 
 
 class CrashingServer(Server):

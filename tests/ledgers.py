@@ -65,6 +65,7 @@ def append(
     seen: Seen | None = None,
     build: Callable[[int], bytes] | None = build,
     record: Mapping[str, object] = RECORD,
+    now: datetime = NOW,
 ) -> Proved:
     """Put a certificate on record."""
     return ledger.append(
@@ -73,7 +74,7 @@ def append(
         record=record,
         spends=spends,
         seen=seen,
-        now=NOW,
+        now=now,
     )
 
 

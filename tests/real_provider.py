@@ -4,13 +4,18 @@
         provider.issuer
         provider.id_token("ada", nonce=...)        # code, PKCE, login, consent
         provider.rotate_keys()
+        provider.asked("/jwks")                    # how often
+        provider.freeze(); provider.thaw()         # takes connections, answers none
+        provider.stop(); provider.start()          # at the same address, with new keys
 
 Its people are ada, whose e-mail address is verified, and grace, whose is not. What it
 knows is in oidc_provider/server.mjs; `tests.fakes.FakeIdP` is the one that can lie.
 """
 
 import json
+import os
 import secrets
+import signal
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +30,11 @@ from tests.node import PROVIDER, node
 
 CLIENT = "ca-login"
 ANOTHER_CLIENT = "another"
+DEVICE_CLIENT = "ca-login-device"
+"""For sign-ins by code; the nonce comes back."""
+
+UNBOUND_DEVICE_CLIENT = "ca-login-device-unbound"
+"""For sign-ins by code; the nonce is forgotten."""
 
 _CALLBACK = "http://127.0.0.1:9/callback"
 """Where nobody listens: the code in it is read here, not there."""
@@ -46,8 +56,14 @@ class OIDCProvider:
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens."""
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it and wait until it listens, where it did before if it did."""
+        port = str(urlsplit(self.issuer).port or 0)
         self._process = subprocess.Popen(
-            [node(), "server.mjs"],
+            [node(), "server.mjs", port],
             cwd=self._folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -55,7 +71,22 @@ class OIDCProvider:
             text=True,
         )
         self.issuer = self._hear("issuer")
-        return self
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process is not None
+        with self._process as process:
+            process.kill()  # also when it is frozen
+
+    def freeze(self) -> None:
+        """Stop it where it is: connections are taken, and nothing is answered."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
 
     def __exit__(
         self,
@@ -64,17 +95,17 @@ class OIDCProvider:
         trace: TracebackType | None,
     ) -> None:
         """End it; it would end by itself if we were killed."""
-        assert self._process is not None
-        with self._process as process:
-            process.terminate()
+        self.stop()
 
     def rotate_keys(self) -> str:
         """Sign with a new key from now on; return its id. The last one stays known."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write("rotate\n")
-        self._process.stdin.flush()
+        self._say("rotate")
         return self._hear("rotated")
+
+    def asked(self, path: str) -> int:
+        """Return how often somebody has asked for a path."""
+        self._say(f"asked {path}")
+        return int(self._hear("asked"))
 
     def id_token(self, person: str, *, nonce: str, client: str = CLIENT) -> str:
         """Sign `person` in at `client` and return the ID token."""
@@ -107,6 +138,12 @@ class OIDCProvider:
         body = urlencode(form).encode()
         with urlopen(f"{self.issuer}/token", body, _SECONDS) as answer:  # noqa: S310
             return str(json.load(answer)["id_token"])
+
+    def _say(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
 
     def _hear(self, first_word: str) -> str:
         """Return what follows `first_word` in the provider's next line."""

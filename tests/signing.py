@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ca import authorization, sshsig, wire
 from ca.authorization import Authorization, Call
-from ca.certificate import parse_line
+from ca.certificate import Certificate, parse_certificate, parse_line
 from ca.messages import SignResponse
 
 ORIGIN = "http://127.0.0.1:8440"
@@ -40,9 +40,18 @@ class Holder:
         """The public key as `<type> <base64>`."""
         return f"{wire.Reader(self.key).text()} {b64encode(self.key).decode()}"
 
+    @property
+    def says(self) -> Certificate:
+        """What the certificate says."""
+        return parse_certificate(self.certificate)[0]
+
     def with_certificate(self, answer: SignResponse) -> Self:
         """Return them with the certificate that they were given."""
         return replace(self, certificate=parse_line(answer.certificate))
+
+    def with_blob(self, certificate: bytes) -> Self:
+        """Return them with another certificate, whosever it is."""
+        return replace(self, certificate=certificate)
 
     def sign(self, call: Call, *, at: datetime, **changes: Any) -> str:
         """Return the header for a call.

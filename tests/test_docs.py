@@ -219,7 +219,7 @@ def test_every_command_line_in_a_code_block_can_be_typed(line):
 )
 def test_every_command_in_the_prose_is_there(line):
     names = {"init", "db upgrade", "check-config", "serve", "render", "setup"}
-    names |= {"--token-file", "policy"}
+    names |= {"--token-file", "policy", "certificates"}
     if " ".join(line.split()[1:]) in names | {""}:
         return  # It is only called by its name.
 
@@ -316,7 +316,8 @@ def test_the_codes_of_the_http_layer_are_named_as_it_names_them():
     assert last == ("internal_error", "500")
     assert '"internal_error"' in (ROOT / "signer/problems.py").read_text()
     assert set(others) == {
-        (http_code(HTTPStatus(status)), str(status)) for status in (405, 411, 413)
+        (http_code(HTTPStatus(status)), str(status))
+        for status in (405, 408, 411, 413, 414, 417, 431, 501)
     }
 
 

@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import check, database, init, ledger, policy
+from ca.admin import certificates, check, database, init, ledger, policy
 from ca.admin.command import (
     DENIED,
     DONE,
@@ -35,6 +35,7 @@ Look after a certificate authority, on the signer's own machine.
   db upgrade      bring the database to the schema of this program
   policy          check | test | explain: who gets what, why, and is it meant so
   ledger          verify | show | export | monitor | reconcile | erase-record
+  certificates    list | show: who got what
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -43,6 +44,7 @@ examples:
   ca-admin check-config --config /etc/daypass/daypass.toml
   ca-admin policy explain --email ada@example.com --principal root
   ca-admin ledger verify
+  ca-admin certificates list --live --principal root
 
 All but init read the configuration named by --config or $DAYPASS_CONFIG. Results go to
 standard output, with --json as JSON; ca-admin COMMAND --help says more of each.
@@ -56,6 +58,7 @@ COMMANDS: Mapping[str, Command] = {
     "check-config": check,
     "db": database,
     "policy": policy,
+    "certificates": certificates,
     "ledger": ledger,
 }
 

@@ -45,12 +45,13 @@ def run(options: Options, output: Output) -> int:
 
 
 def _facts(authority: Authority) -> dict[str, str]:
-    config = authority.config
+    config, host_ca_key = authority.config, authority.host_ca_key
     return {
         "origin": config.origin,
         "listen": config.server.listen,
         "database": config.database_url,
         "user CA key": authority.user_ca_key.fingerprint,
+        "host CA key": "none" if host_ca_key is None else host_ca_key.fingerprint,
         "online key": authority.trust.online_key_fingerprint,
         "root key": authority.trust.root_key_fingerprint,
         "policy": authority.policy.sha256,

@@ -95,6 +95,11 @@ passphrase_file = "keys/passphrase"
 # agent = "/run/daypass/agent"
 # public_key = "keys/user_ca.pub"
 
+[host_ca_key]
+# Signs hosts' certificates. Who holds it can be any host; without it there are none.
+file = "keys/host_ca"
+passphrase_file = "keys/passphrase"
+
 [online_key]
 # Signs which roots hold now. Cannot add a CA key: only the root key can.
 file = "keys/online"
@@ -103,6 +108,12 @@ passphrase_file = "keys/passphrase"
 [subject_keys]
 # RSA keys with fewer bits are refused; 2048 is the least that can be set.
 least_rsa_bits = 3072
+
+[limits]
+# Requests of one identity, at all signers together.
+requests_per_minute = 60
+# Requests of one address that were refused; after so many it is not listened to.
+refusals_per_minute = 120
 
 # An identity provider. Whoever controls it can be anyone that policy lets in.
 [[issuer]]
@@ -134,8 +145,8 @@ redirect_ports = []
 # The client secret, for the providers that give one to programs on laptops all the
 # same. It is no secret: everybody who asks the signer is told it.
 public_secret = ""
-# What else to say to the provider when a sign-in begins, as {{ prompt = "login" }}. Only
-# claims of the token show whether the provider heeded it.
+# What else to say to the provider when a sign-in begins, as {{ prompt = "login" }}.
+# Only claims of the token show whether the provider heeded it.
 parameters = {{}}
 """
 

@@ -17,6 +17,7 @@ class EntryKind(StrEnum):
     """What an entry is about."""
 
     USER_CERTIFICATE = "user-certificate"
+    HOST_CERTIFICATE = "host-certificate"
     REVOCATION = "revocation"
     BLOCK = "block"
     CA_KEY_CHANGE = "ca-key-change"

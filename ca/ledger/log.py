@@ -9,14 +9,16 @@ No checkpoint leaves us before it is in the high-water file, and no batch is com
 unless the tree contains the newest one in there (design invariant 4).
 """
 
+import logging
 import secrets
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ca.checkpoint import LogProof
-from ca.errors import CAError, Misconfigured
+from ca.errors import CAError, Misconfigured, StoreUnavailable
 from ca.ledger.batches import Batches
 from ca.ledger.checkpoints import CheckpointSigner, SignedCheckpoint
 from ca.ledger.entry import EntryKind, Place, canonical_json
@@ -26,6 +28,14 @@ from ca.store import Draft, Entry, Growth, Seen, Store, TokenUse
 from ca.store.append import reason
 
 _SALT_BYTES = 16
+
+_REMEMBERED = timedelta(days=1)
+"""How long after its end a spent token is forgotten: a clock that was wrong by less,
+then or now, revives none."""
+
+_FORGET_EVERY = timedelta(hours=1)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,8 @@ class Ledger:
         self._store = store
         self._batches = Batches(self._commit)
         self._newest: tuple[CompactTree, SignedCheckpoint] | None = None
+        self._forgetting = threading.Lock()
+        self._forgot: datetime | None = None
 
     def open(self) -> None:
         """Raise `Misconfigured` if this signer cannot know how far the ledger was."""
@@ -113,7 +125,26 @@ class Ledger:
             build=build,
         )
         entry, commit = self._batches.append(Draft(place, spends, seen))
+        self._forget(now)
         return commit.prove(entry, seen)
+
+    def _forget(self, now: datetime) -> None:
+        """Let go of tokens that ended long ago, once an hour in each process.
+
+        Nobody's job but that of whoever comes by: it takes a few milliseconds.
+        """
+        with self._forgetting:
+            if self._forgot is not None and abs(now - self._forgot) < _FORGET_EVERY:
+                return
+            self._forgot = now
+        try:
+            self._store.forget(
+                tokens_before=int((now - _REMEMBERED).timestamp()),
+                now=int(now.timestamp() * 1_000_000),
+            )
+        except StoreUnavailable as error:
+            # The entry is on record all the same, and the next hour comes.
+            _log.warning("ended tokens are not forgotten yet: %s", error.detail)
 
     def problems(self) -> list[str]:
         """Say what keeps the ledger from growing, for an operator."""

@@ -161,7 +161,9 @@ def _check_nonce(
     _check_bound(signed_claims.get("nonce"), bound)
 
 
-_ASK_FOR_AUDIENCE = "get a token for the audience that this prints: ca-login --key FILE --print-audience"
+_ASK_FOR_AUDIENCE = (
+    "get a token for the audience that `ca-login --key FILE --print-audience` prints"
+)
 
 
 def _check_bound(value: object, bound: str, *, hint: str | None = None) -> None:

@@ -8,8 +8,10 @@ Nothing here reads a file or a clock; time comes in as `now`.
 """
 
 from ca.policy.decision import Grant, decide
-from ca.policy.explanation import Explanation, explain
+from ca.policy.examples import identity_in
+from ca.policy.explanation import Explanation, Outcome, explain
 from ca.policy.load import load_policy
+from ca.policy.narrowing import narrow
 from ca.policy.provisioning import HostGrant, decide_canary, decide_host
 from ca.policy.rules import (
     LONGEST_CANARY_VALIDITY,
@@ -17,6 +19,7 @@ from ca.policy.rules import (
     LONGEST_USER_VALIDITY,
     Policy,
     Role,
+    require_role,
     roles,
 )
 from ca.policy.weighing import Given, Weighing, Wishes, weigh
@@ -29,6 +32,7 @@ __all__ = [
     "Given",
     "Grant",
     "HostGrant",
+    "Outcome",
     "Policy",
     "Role",
     "Weighing",
@@ -37,7 +41,10 @@ __all__ = [
     "decide_canary",
     "decide_host",
     "explain",
+    "identity_in",
     "load_policy",
+    "narrow",
+    "require_role",
     "roles",
     "weigh",
 ]

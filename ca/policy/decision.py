@@ -123,5 +123,6 @@ def _narrow(grant: Grant, wishes: Wishes) -> Grant:
     excess = sorted(set(extensions) - set(grant.extensions))
     if excess:
         allowed = ", ".join(grant.extensions) or "none"
-        raise Denied(f"extensions: {excess[0]!r} is not granted, but {allowed}")
+        unknown = excess[0][:64]
+        raise Denied(f"extensions: {unknown!r} is not granted, but {allowed}")
     return replace(grant, validity=validity, extensions=tuple(sorted(set(extensions))))

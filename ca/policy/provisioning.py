@@ -6,14 +6,15 @@ worth next to nothing: ten minutes, one address, one `echo`, no terminal.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 from ca.certificate import MOST_PRINCIPALS
 from ca.errors import BadRequest, Denied
 from ca.identity import Binding, Identity
+from ca.messages import LeftOut
 from ca.policy.decision import Grant, grant_whole, refuse_malformed
 from ca.policy.matching import matches
 from ca.policy.rules import HOST_NAME, HostRule, Policy, Role, roles
@@ -32,6 +33,11 @@ class HostGrant:
     validity: timedelta
     rules: tuple[str, ...]
     """Names of the `[[host]]` rules that answered."""
+
+    # What a user certificate may have, and a host's has not: ssh would refuse the host.
+    extensions: tuple[str, ...] = field(default=(), init=False)
+    critical_options: Mapping[str, str] = field(default_factory=dict, init=False)
+    left_out: tuple[LeftOut, ...] = field(default=(), init=False)
 
 
 def decide_host(
@@ -96,7 +102,7 @@ def _refuse_bad_names(names: tuple[str, ...]) -> None:
     for name in names:
         if HOST_NAME.fullmatch(name) is None:
             raise BadRequest(
-                f"{name!r} is not a host name",
+                f"{name[:80]!r} is not a host name",
                 hint="write it in lower-case ASCII, at most 64 characters",
             )
     if len(set(names)) != len(names):

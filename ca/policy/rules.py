@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from ca.errors import Denied
 from ca.identity import Binding, Identity
 from ca.policy.matching import Match, matches
 
@@ -140,3 +141,12 @@ def roles(policy: Policy, identity: Identity) -> frozenset[Role]:
     return frozenset(
         role for role, match in policy.roles.items() if matches(match, person)
     )
+
+
+def require_role(policy: Policy, identity: Identity, role: Role, *, to: str) -> None:
+    """Raise `Denied` unless `identity` has the role; `to` says what takes it."""
+    if role not in roles(policy, identity):
+        raise Denied(
+            f"only {role}s may {to}",
+            hint="[roles] in the policy says who is one; whoever keeps it can tell",
+        )

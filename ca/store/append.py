@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped
-from ca.store import bulk, tables
+from ca.store import buckets, bulk, tables
 from ca.store.batch import Batch, Draft, Entry, Spent
 from ca.store.transactions import Head
 from ca.store.tree import Contradiction, Growth, Seen, grow
@@ -65,6 +65,7 @@ class Appending:
             serial_base=head.serial_base,
             tokens_from=head.tokens_from or 0,
             spent=_spent(connection, self._drafts),
+            full_at=_full_at(connection, self._drafts),
         )
         placed = [batch.place(draft) for draft in self._drafts]
         repeated = {outcome for outcome in placed if isinstance(outcome, int)}
@@ -81,6 +82,7 @@ class Appending:
             return refusal(str(error))
         write_entries(connection, batch.entries, growth)
         bulk.insert(connection, tables.token_uses, list(map(_SPENT_ROW, batch.spent)))
+        buckets.write(connection, batch.taken)
         known = entries_at(connection, repeated)
         self._entries = batch.entries
         self._appended = Appended([_outcome(each, known) for each in placed], growth)
@@ -131,6 +133,12 @@ def _spent(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Spent]:
     keys = [(token,) for token in tokens]
     rows = bulk.select(connection, tables.token_uses, keyed=1, keys=keys)
     return [Spent(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def _full_at(connection: sa.Connection, drafts: Sequence[Draft]) -> dict[bytes, int]:
+    takes = [d.spends.takes for d in drafts if d.spends is not None]
+    subjects = {take.subject for take in takes if take is not None}
+    return buckets.read(connection, subjects) if subjects else {}
 
 
 def _entry_row(entry: Entry) -> tuple[Any, ...]:

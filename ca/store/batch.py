@@ -4,10 +4,11 @@ No database here: `Store.append` reads what was there, and writes what this deci
 one transaction under the lock of the ledger's head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ca.errors import CAError, TokenSpent
+from ca.errors import CAError, RateLimited, TokenSpent
+from ca.store.buckets import Take
 from ca.store.tree import Seen
 
 
@@ -36,6 +37,8 @@ class TokenUse:
     """What the token was spent on: the same request again gets the same entry."""
     expires: int
     max_uses: int
+    takes: Take | None = None
+    """What it takes from the bucket of whoever asks, also where it buys nothing."""
     issued: int = 0
     """The token's `iat`; one without counts as older than any recovery."""
 
@@ -67,7 +70,13 @@ class Batch:
     """The drafts of one transaction, placed one after the other."""
 
     def __init__(
-        self, *, size: int, serial_base: int, tokens_from: int, spent: list[Spent]
+        self,
+        *,
+        size: int,
+        serial_base: int,
+        tokens_from: int,
+        spent: list[Spent],
+        full_at: Mapping[bytes, int],
     ) -> None:
         self._next = size
         self._serial_base = serial_base
@@ -79,11 +88,15 @@ class Batch:
         """The new entries, in order."""
         self.spent: list[Spent] = []
         """The new uses of tokens."""
+        self._full_at = full_at
+        self.taken: dict[bytes, int] = {}
+        """The buckets that were taken from, as they are now."""
 
     def place(self, draft: Draft) -> Entry | int | CAError:
         """Return the new entry, the index of the one already bought, or a refusal."""
         if draft.spends is not None:
-            settled = self._settled(draft.spends)
+            refusal = self._limited(draft.spends.takes)
+            settled = self._settled(draft.spends) if refusal is None else refusal
             if settled is not None:
                 return settled
         # Design invariant 2: unique, increasing, and checkable from the index.
@@ -93,6 +106,16 @@ class Batch:
         if draft.spends is not None:
             self._spend(draft.spends, entry.index)
         return entry
+
+    def _limited(self, takes: Take | None) -> RateLimited | None:
+        if takes is None:
+            return None
+        before = self.taken.get(takes.subject, self._full_at.get(takes.subject, 0))
+        try:
+            self.taken[takes.subject] = takes.allowed(before)
+        except RateLimited as refusal:
+            return refusal
+        return None
 
     def _settled(self, spends: TokenUse) -> int | CAError | None:
         # What it bought before the ledger lost entries is not known.

@@ -1,7 +1,8 @@
 """The store: one method, one transaction, durable when the method returns."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,9 +10,10 @@ import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
-from ca.store import erase, requests, tables, tree
+from ca.store import buckets, erase, pages, requests, tables, tree
 from ca.store.append import Appended, Appending, entry_in, refusal
 from ca.store.batch import Draft, Entry
+from ca.store.buckets import Take
 from ca.store.engine import translated
 from ca.store.recover import Recovered, Recovery
 from ca.store.transactions import Database, Head
@@ -201,19 +203,56 @@ class Store:
         """Return what is on record of the certificate with this serial, or None."""
         return self._database.read(lambda c: requests.recorded(c, serial))
 
-    def spend_request(self, id_: bytes, *, time: int, forget_before: int) -> None:
-        """Put the id of a signed request on record; raise `RequestReplayed`."""
-        self._database.write(
-            lambda c, _head: requests.spend(
-                c, id_, time=time, forget_before=forget_before
-            )
-        )
+    def certificates(
+        self, span: pages.Span, *, at_once: int = pages.PAGE
+    ) -> Iterator[pages.StoredCertificate]:
+        """Yield what is on record of certificates, newest first.
 
-    def forget_spent_tokens(self, *, before: int) -> int:
-        """Delete uses of tokens that ended before `before`; return how many."""
+        Page by page, each in a transaction of its own that has ended before it is used.
+        """
+        below: int | None = None
+        while page := self._database.read(
+            partial(pages.page, span=span, below=below, size=at_once)
+        ):
+            yield from page
+            below = page[-1].index
+
+    def spend_request(
+        self, id_: bytes, *, time: int, forget_before: int, takes: Take
+    ) -> None:
+        """Put the id of a signed request on record.
+
+        Raises `RequestReplayed`, or `RateLimited` for whoever asks too often.
+        """
+
+        def work(connection: sa.Connection, _head: Head) -> None:
+            full_at = buckets.read(connection, [takes.subject])
+            after = takes.allowed(full_at.get(takes.subject, 0))
+            requests.spend(connection, id_, time=time, forget_before=forget_before)
+            buckets.write(connection, {takes.subject: after})
+
+        self._database.write(work)
+
+    def take_all(self, takes: Mapping[Take, int]) -> Mapping[bytes, int]:
+        """Take from buckets, each so many times; return when they are full again.
+
+        Never refuses: what is counted here has happened.
+        """
+        return self._database.write(lambda c, _head: buckets.take_all(c, takes))
+
+    def forget(self, *, tokens_before: int, now: int) -> int:
+        """Delete what has no more effect; return how many uses of tokens.
+
+        `tokens_before` is in seconds: when the tokens ended. `now` is in microseconds.
+        """
         uses = tables.token_uses
-        ended = sa.delete(uses).where(uses.c.expires < before)
-        return self._database.write(lambda c, _head: c.execute(ended).rowcount)
+        ended = sa.delete(uses).where(uses.c.expires < tokens_before)
+
+        def work(connection: sa.Connection, _head: Head) -> int:
+            buckets.forget(connection, now=now)
+            return connection.execute(ended).rowcount
+
+        return self._database.write(work)
 
 
 def _insert(

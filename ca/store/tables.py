@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
 )
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -86,6 +86,15 @@ spent_requests = Table(
 )
 """Ids of signed requests, each spent once; forgotten when nobody could take the request
 any more."""
+
+rate_buckets = Table(
+    "rate_buckets",
+    metadata,
+    Column("subject", LargeBinary(32), primary_key=True),
+    Column("full_at", BigInteger, nullable=False),
+)
+"""How often somebody asks. `full_at` is in microseconds; a bucket without a row is
+full."""
 
 trust_blobs = Table(
     "trust_blobs",

@@ -16,7 +16,7 @@ from ca import bundle
 from ca.admin.__main__ import COMMANDS, HELP, main
 from ca.authority import open_authority
 from ca.config import load_config
-from ca.store import tables
+from ca.store.tables import SCHEMA
 from tests.ca.test_sshsig import verify
 
 
@@ -225,7 +225,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded(folder, capsys):
 
     assert main(["db", "upgrade", *config_of(folder)]) == 0
 
-    assert capsys.readouterr().out == f"database schema none -> {tables.SCHEMA}\n"
+    assert capsys.readouterr().out == f"database schema none -> {SCHEMA}\n"
     assert main(["check-config", *config_of(folder)]) == 0
 
 

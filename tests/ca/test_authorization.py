@@ -1,5 +1,7 @@
 """The header of a signed request has one spelling, and each part of it is signed."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ HEADER = (
 )
 SAID = Authorization(b"\0\1\2", 1767225600, bytes(range(16)), b"\3\4\5")
 CALL = Call("POST", "/v1/explain?x=1", b"{}")
-MORE = {
+MORE: dict[str, Any] = {
     "origin": "https://ca.example.com",
     "time": 1767225600,
     "id_": bytes(range(16)),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ca import config
 from ca.admin import templates
-from ca.config import AgentLocation, ConfigFile, FileLocation, TLSFiles, load_config
+from ca.config import AgentLocation, ConfigFile, FileLocation, load_config
+from ca.endpoints import TLSFiles
 from ca.errors import CAError, Misconfigured
 from ca.identity import Binding
 from ca.issuers import Flow

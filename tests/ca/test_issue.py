@@ -23,6 +23,7 @@ from msgspec.structs import replace as changed
 from ca import certificate, wire
 from ca.authority import open_authority, read_policy
 from ca.certificate import EXTENSIONS, CertificateType, parse_line
+from ca.certify import refuse_unlike
 from ca.config import load_config
 from ca.errors import (
     BadRequest,
@@ -39,7 +40,7 @@ from ca.errors import (
     TokenSpent,
     UnacceptableKey,
 )
-from ca.issue import Caller, issue_user_certificate, refuse_unlike
+from ca.issue import Caller, issue_user_certificate
 from ca.policy import Grant, load_policy
 from ca.signing_key import FileKey, SigningKey
 from tests.authority import (
@@ -366,12 +367,12 @@ def test_a_spent_unbound_token_with_another_key_is_refused(unbound, idp):
 
 
 def test_the_same_again_after_the_certificate_has_ended_is_a_conflict(authority, idp):
-    request = request_of(idp, validity_seconds=60)
+    request = request_of(idp, validity_seconds=50)
     issue(authority, request)
 
-    assert issue(authority, request, now=NOW + timedelta(seconds=59))
+    assert issue(authority, request, now=NOW + timedelta(seconds=49))
     with pytest.raises(Conflict) as caught:
-        issue(authority, request, now=NOW + timedelta(seconds=60))
+        issue(authority, request, now=NOW + timedelta(seconds=50))
     assert not isinstance(caught.value, TokenSpent)
 
 

@@ -6,8 +6,11 @@ What a proof is worth is judged as a reader would, by `tests.ledgers.check`.
 import hashlib
 import json
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +24,7 @@ from ca.errors import (
 )
 from ca.ledger import EntryKind, canonical_json
 from ca.store import Entry, Store, TokenUse
+from ca.store.tables import token_uses
 from tests.ledgers import (
     NOW,
     ORIGIN,
@@ -135,6 +139,9 @@ class SlowStore(Store):
         self.go = threading.Event()
         self.batches = []
 
+    def forget(self, **before):
+        return self._real.forget(**before)
+
     def append(self, drafts, *, seen=()):
         self.batches.append(len(drafts))
         self.entered.set()
@@ -173,6 +180,9 @@ class FailingStore(Store):
         self._reald = stored
         self._fail = True
 
+    def forget(self, **before):
+        return self._real.forget(**before)
+
     def append(self, drafts, *, seen=()):
         if not self._fail:
             return self._real.append(drafts, seen=seen)
@@ -197,6 +207,9 @@ def test_a_failed_append_raises_and_asking_again_settles_it(store, opened, store
 
 class RefusingStore:
     """A store whose disk is gone."""
+
+    def forget(self, **_):
+        raise StoreUnavailable("the database refuses")
 
     def append(self, drafts, *, seen=()):
         raise StoreUnavailable("the database refuses")
@@ -354,3 +367,36 @@ def test_only_our_own_checkpoints_are_recognised(ledger):
     assert checkpoint_signer().recognise(note).note == note
     with pytest.raises(Malformed):
         checkpoint_signer().recognise(note.replace(b"/log/1\n", b"/log/2\n"))
+
+
+def uses_of(store):
+    with store._database.engine.connect() as connection:  # noqa: SLF001 (no method tells)
+        return connection.scalar(sa.select(sa.func.count()).select_from(token_uses))
+
+
+def test_tokens_that_ended_a_day_ago_are_forgotten_once_an_hour(store, ledger):
+    append(ledger, spends=token_use(b"one"))
+    end = datetime.fromtimestamp(token_use(b"one").expires, UTC)
+
+    counts = []
+    for age in (timedelta(hours=23), timedelta(hours=24, minutes=1)):
+        append(ledger, now=end + age)
+        counts.append(uses_of(store))
+    append(ledger, spends=replace(token_use(b"two"), token_sha256=b"u" * 32))
+    append(ledger, now=NOW + timedelta(days=3))
+
+    assert counts == [1, 0]
+    assert uses_of(store) == 0
+
+
+def test_forgetting_is_not_worth_a_refusal(store, opened, caplog):
+    class Unforgetting(SlowStore):
+        def __init__(self, store):
+            super().__init__(store)
+            self.go.set()
+
+        def forget(self, **_):
+            raise StoreUnavailable("the database refuses")
+
+    assert append(opened(Unforgetting(store))).entry.serial == 1
+    assert "not forgotten yet" in caplog.text

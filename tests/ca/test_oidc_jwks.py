@@ -98,6 +98,7 @@ def test_a_withdrawn_key_is_refused_as_soon_as_its_successor_is_seen(desk, idp):
         Answer(status=500),
         Answer(status=429),
         Answer(status=204),
+        Answer(status=302, headers={"Location": "/elsewhere"}),
         Answer(body=b"<html>We'll be back"),
         Answer(body=b"{}"),
         Answer(body=dump({"keys": "soon"})),
@@ -116,6 +117,7 @@ def test_an_outage_is_survived_for_an_hour_and_no_longer(desk, idp, clock, outag
     clock.forward(60)
     with pytest.raises(IssuerUnavailable, match="issuer corp"):
         desk.verify(token)
+    assert idp.hits["/elsewhere"] == 0
 
 
 def test_sign_ins_work_again_right_after_an_outage(desk, idp, clock):

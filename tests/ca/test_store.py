@@ -118,7 +118,7 @@ def test_a_build_that_fails_leaves_nothing_behind(store):
 def test_ended_tokens_are_forgotten_and_no_others(store):
     append(store, [Draft(build, spends(expires=9)), Draft(build, spends(b"u" * 32))])
 
-    assert store.forget_spent_tokens(before=10) == 1
+    assert store.forget(tokens_before=10, now=0) == 1
     (outcome,) = append(store, [Draft(build, spends(b"u" * 32, b"z" * 32))])
     assert isinstance(outcome, TokenSpent)
 
@@ -246,7 +246,7 @@ def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
         "ALTER TABLE ledger_head DROP COLUMN origin",
         "ALTER TABLE ledger_head DROP COLUMN stopped",
         "ALTER TABLE ledger_head DROP COLUMN tokens_from",
-        "UPDATE alembic_version SET version_num = '0002'",
+        "UPDATE alembic_version SET version_num = '0003'",
     ):
         database.ask(statement)
 

@@ -69,16 +69,30 @@ def test_issuers_that_want_the_same_audience_need_no_name(job, ca, github):
     assert job().status == 0
 
 
-def test_issuers_that_want_different_audiences_need_a_name(job, ca, github):
+def test_a_token_that_is_bound_is_asked_for_wherever_one_is_taken(job, ca, github):
     unbound = {"id": "daypass", "binding": "none"}
     ca.trust_issuer("https://g.example.com", name="gitlab", flow="ci", **unbound)
+
+    assert job().status == 0
+
+    assert github.audiences[0].startswith(f"{ca.url}#")
+    assert job("--issuer", "gitlab").status == 0
+    assert github.audiences[1] == "daypass"
+
+
+def test_issuers_that_know_us_under_different_ids_need_a_name(job, ca, github):
+    ca.issuers.clear()
+    for name in ("github", "gitlab"):
+        unbound = {"id": f"daypass-{name}", "binding": "none"}
+        ca.trust_issuer(f"https://{name}.example", name=name, flow="ci", **unbound)
 
     said = job()
 
     assert said.status == 2
-    assert "of several kinds, from github, gitlab" in said.err
+    assert "under several client ids, at github, gitlab" in said.err
     assert github.audiences == []
     assert job("--issuer", "github").status == 0
+    assert github.audiences == ["daypass-github"]
 
 
 @pytest.mark.parametrize(

@@ -181,3 +181,17 @@ def test_what_is_asked_of_which_url(ca, url, path, target):
 def test_a_ca_says_where_it_is():
     with FakeCA() as fake, CA(f"{fake.url}/") as subject:
         assert subject.url == fake.url
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://ca.example.com", "https://ca.example.com"),
+        ("HTTPS://CA.Example.com:443/", "https://ca.example.com"),
+        ("https://ca.example.com:8443", "https://ca.example.com:8443"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://[::1]:8440/x", "http://[::1]:8440"),
+    ],
+)
+def test_an_origin_has_one_spelling(url, origin):
+    assert Site(url).name == origin

@@ -277,6 +277,8 @@ PROBLEMS = {
 
 
 def expected_status(kind: type[CAError]) -> int:
+    if kind is errors.RequestTimeWrong:
+        return 8
     if issubclass(kind, errors.Unauthenticated | errors.TokenSpent):
         return 4
     if issubclass(kind, errors.Denied):

@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ca.authority import open_authority
 from ca.config import load_config
 from ca.errors import CAError
+from ca.store import Store
 from tests.authority import Signer, make_ca, request_of, rewrite, wait_until
 from tests.fakes import FakeIdP
 
@@ -128,6 +130,51 @@ def test_this_check_fails_where_nothing_is_synced(idp, config_file):
     trace = trace_of(idp, config_file, UNSAFE, certificates=5)
 
     assert unsynced_answers(trace)[-5:] == [True] * 5
+
+
+@pytest.mark.usefixtures("strace")
+@pytest.mark.parametrize("synchronous_commit", ["on", "off"])
+def test_postgresql_syncs_its_log_before_it_says_what_is_committed(
+    postgres, tmp_path, synchronous_commit
+):
+    place = postgres.make_database()
+    store = Store.open(place.url, password_file=place.password_file)
+
+    @sa.event.listens_for(store._database.engine, "checkout")  # noqa: SLF001
+    def set_it(dbapi, *_):
+        dbapi.execute(f"SET synchronous_commit = {synchronous_commit}")
+
+    store.add_blob("before", b"so that there is a connection")
+    ((session,),) = place.ask(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with traced(session, tmp_path / "trace"):
+        for number in range(5):
+            store.add_blob(str(number), b"content")
+    store.close()
+
+    *commits, _ = (tmp_path / "trace").read_text().split(SAYS_COMMITTED)
+    synced = [re.search(r"fdatasync.*/pg_wal/.*= 0$", c, re.MULTILINE) for c in commits]
+    assert len(commits) == 5
+    if synchronous_commit == "on":
+        assert all(synced)
+    else:  # or else this would show nothing
+        assert not all(synced)
+
+
+SAYS_COMMITTED = r'"C\0\0\0\vCOMMIT\0'
+
+
+@contextmanager
+def traced(process: int, trace: Path):
+    """Watch what a running process asks the kernel for."""
+    command = ("strace", "-y", "-qq", "-o", trace, "-e", CALLS, "-p", str(process))
+    status = Path(f"/proc/{process}/status")
+    with subprocess.Popen(command) as tracer:
+        wait_until(lambda: "TracerPid:\t0" not in status.read_text())
+        yield
+        tracer.terminate()
 
 
 WAL = "daypass.db-wal>"

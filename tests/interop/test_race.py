@@ -1,10 +1,9 @@
 """One token, many hands: whoever comes first gets the one certificate it is worth.
 
-An unbound token is sent 32 times at once with 32 keys to two signers, two separate
-programs that share nothing but the SQLite database.
+Bound or unbound, it is sent 32 times at once to two signers, two separate programs that
+share nothing but the database, SQLite or PostgreSQL.
 """
 
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +19,7 @@ from tests.authority import (
     subject_key,
     to_be_signed_in,
 )
+from tests.databases import put_into
 from tests.fakes import FakeIdP
 
 AT_ONCE = 32
@@ -33,8 +33,10 @@ def idp():
 
 
 @pytest.fixture
-def config_file(idp, tmp_path):
-    return make_ca(tmp_path / "ca", idp)
+def config_file(idp, tmp_path, database):
+    config_file = make_ca(tmp_path / "ca", idp)
+    put_into(config_file, database)
+    return config_file
 
 
 @pytest.fixture
@@ -60,10 +62,9 @@ def send_at_once(pool, signers, requests):
     return list(pool.map(send, range(len(requests))))
 
 
-def recorded(config_file):
-    with sqlite3.connect(config_file.with_name("daypass.db")) as connection:
-        rows = connection.execute('SELECT to_be_signed FROM entries ORDER BY "index"')
-        return [to_be_signed for (to_be_signed,) in rows]
+def recorded(database):
+    rows = database.ask('SELECT to_be_signed FROM entries ORDER BY "index"')
+    return [to_be_signed for (to_be_signed,) in rows]
 
 
 class TestUnbound:
@@ -73,7 +74,7 @@ class TestUnbound:
         return config_file
 
     def test_an_unbound_token_buys_one_certificate_however_often_it_is_sent(
-        self, idp, config_file, signers, pool, rounds
+        self, idp, database, signers, pool, rounds
     ):
         bought = []
         for _ in range(rounds(20)):
@@ -82,14 +83,10 @@ class TestUnbound:
 
             answers = send_at_once(pool, signers, requests)
 
-            (winner,) = (answer for answer in answers if answer.status == 200)
-            losers = [answer for answer in answers if answer is not winner]
-            assert {answer.status for answer in losers} == {409}
-            assert {answer.json["code"] for answer in losers} == {"token_spent"}
-            bought.append(to_be_signed_in(winner.certificate))
-        assert recorded(config_file) == bought
+            bought.append(to_be_signed_in(the_winner(answers)))
+        assert recorded(database) == bought
 
-    def test_a_token_of_five_uses_buys_five(self, idp, config_file, pool):
+    def test_a_token_of_five_uses_buys_five(self, idp, config_file, database, pool):
         rewrite(config_file, {"max_uses = 1": "max_uses = 5"})
         request = replace(request_of(idp), salt=None)
         requests = [replace(request, public_key=key) for key in KEYS]
@@ -99,11 +96,36 @@ class TestUnbound:
 
         statuses = sorted(answer.status for answer in answers)
         assert statuses == [200] * 5 + [409] * 27
-        assert len(recorded(config_file)) == 5
+        assert len(recorded(database)) == 5
+
+
+def the_winner(answers):
+    """Return the certificate of the one who won; the others were told why not."""
+    (winner,) = (answer for answer in answers if answer.status == 200)
+    losers = [answer for answer in answers if answer is not winner]
+    assert {answer.status for answer in losers} == {409}
+    assert {answer.json["code"] for answer in losers} == {"token_spent"}
+    return winner.certificate
+
+
+def test_a_bound_token_buys_one_certificate_whatever_is_asked_with_it(
+    idp, database, signers, pool, rounds
+):
+    bought = []
+    for _ in range(rounds(20)):
+        request = request_of(idp)
+        requests = [
+            replace(request, validity_seconds=600 + number) for number in range(AT_ONCE)
+        ]
+
+        answers = send_at_once(pool, signers, requests)
+
+        bought.append(to_be_signed_in(the_winner(answers)))
+    assert recorded(database) == bought
 
 
 def test_one_request_sent_many_times_at_once_gets_one_certificate(
-    idp, config_file, signers, pool
+    idp, database, signers, pool
 ):
     request = request_of(idp)
 
@@ -111,16 +133,16 @@ def test_one_request_sent_many_times_at_once_gets_one_certificate(
 
     (certificate,) = {answer.certificate.certificate for answer in answers}
     assert certificate
-    assert len(recorded(config_file)) == 1
+    assert len(recorded(database)) == 1
 
 
-def test_many_people_at_once_get_a_serial_each(idp, config_file, signers, pool):
+def test_many_people_at_once_get_a_serial_each(idp, database, signers, pool):
     requests = [request_of(idp, key=key) for key in KEYS]
 
     answers = send_at_once(pool, signers, requests)
 
     serials = sorted(int(answer.certificate.serial) for answer in answers)
     assert serials == list(range(1, AT_ONCE + 1))
-    assert sorted(recorded(config_file)) == sorted(
+    assert sorted(recorded(database)) == sorted(
         to_be_signed_in(answer.certificate) for answer in answers
     )

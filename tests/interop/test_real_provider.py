@@ -5,18 +5,14 @@ over HTTP through its own pages. `tests/ca/test_oidc*.py` has the provider that 
 """
 
 import getpass
-import os
 import secrets
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ca.admin import init
 from ca.binding import encode_base64url, nonce_for
 from ca.errors import (
     TokenAudienceWrong,
@@ -27,18 +23,16 @@ from ca.errors import (
 from ca.identity import Binding, SignIn
 from ca.issuers import ClientSettings, Flow, IssuerSettings
 from ca.oidc import Verifier
-from tests.authority import ROOT, Signer
 from tests.certificates import ed25519_blob
+from tests.laptop import House, open_house
 from tests.real_provider import ANOTHER_CLIENT, CLIENT, OIDCProvider
-from tests.sshd import LOOPBACK, Sshd, free_port
+from tests.sshd import Sshd
 
 pytestmark = pytest.mark.openssh
 
 KEY = ed25519_blob()
 SALT = secrets.token_bytes(32)
 NONCE = nonce_for(KEY, SALT)
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -156,48 +150,10 @@ def test_a_token_signed_with_a_withdrawn_key_is_refused(provider, verifier, cloc
 # --- from the browser to the host --------------------------------------------------
 
 
-@dataclass(frozen=True)
-class House:
-    """A CA that is being served, and what `ca-login setup` needs to know of it."""
-
-    signer: Signer
-    folder: Path
-    pin: str
-
-
 @pytest.fixture
 def house(provider: OIDCProvider, tmp_path: Path) -> Iterator[House]:
-    folder, port = tmp_path / "ca", free_port()
-    answers = init.Answers(
-        origin=f"http://{LOOPBACK}:{port}",
-        issuer_url=provider.issuer,
-        client_id=CLIENT,
-        email_domain="example.com",
-    )
-    pin = init.make(folder, answers).root_fingerprint
-    with Signer(folder / "daypass.toml", port=port) as signer:
-        yield House(signer, folder, pin)
-
-
-@pytest.fixture
-def ca_login(house: House) -> Run:
-    """Return what runs `ca-login` with a browser in which `person` sits."""
-
-    def run(*arguments: str, person: str = "ada"):
-        browser = f"{sys.executable} {ROOT}/tests/browsing.py {person} %s"
-        return subprocess.run(
-            [sys.executable, "-m", "client", *arguments],
-            cwd=ROOT,
-            env=os.environ | {"BROWSER": browser},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    set_up = run("setup", house.signer.url, "--pin", house.pin)
-    assert set_up.returncode == 0, set_up.stderr
-    return run
+    with open_house(tmp_path / "ca", provider.issuer) as house:
+        yield house
 
 
 @pytest.fixture
@@ -213,24 +169,38 @@ def sshd(house: House, tmp_path: Path) -> Iterator[Sshd]:
         yield sshd
 
 
-def test_who_signs_in_reaches_the_host(ca_login, sshd, provider):
-    signed_in = ca_login()
+def test_who_signs_in_reaches_the_host(house, sshd, provider):
+    ada = house.person("ada")
+    signed_in = ada.run()
 
     assert signed_in.returncode == 0, signed_in.stderr
     assert "signed in as corp:ada@example.com for ada until" in signed_in.stderr
-    key = Path(os.environ["HOME"], ".ssh/daypass/default")
-    login = sshd.login(key, key.with_name("default-cert.pub"), command="id -un")
+    login = sshd.login(ada.key, ada.certificate, command="id -un")
     assert login.stdout.strip() == getpass.getuser()
     assert "ID corp:ada@example.com (serial 1)" in sshd.said
 
     provider.rotate_keys()
 
-    again = ca_login()
+    again = ada.run()
     assert again.returncode == 0, again.stderr
 
 
-def test_who_is_granted_nothing_gets_no_certificate(ca_login):
-    refused = ca_login(person="grace")
+def test_a_key_of_one_s_own_reaches_the_host_as_well(house, sshd, tmp_path):
+    ada, own = house.person("ada"), tmp_path / "own"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", own], check=True)
+
+    signed_in = ada.run("--key", str(own))
+
+    assert signed_in.returncode == 0, signed_in.stderr
+    login = sshd.login(ada.key, ada.certificate, command="id -un")
+    assert login.stdout.strip() == getpass.getuser()
+    assert "ECDSA-CERT" in sshd.said
+
+
+def test_who_is_granted_nothing_gets_no_certificate(house):
+    grace = house.person("grace")
+
+    refused = grace.run()
 
     assert refused.returncode == 5
-    assert not Path(os.environ["HOME"], ".ssh/daypass/default-cert.pub").exists()
+    assert not grace.certificate.exists()

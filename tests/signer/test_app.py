@@ -514,9 +514,14 @@ def test_making_the_application_serves_no_files_and_knows_no_other_route(authori
     assert isinstance(app, Flask)
     assert {rule.rule for rule in app.url_map.iter_rules()} == {
         SIGN,
+        "/v1/explain",
+        "/v1/host-certificates",
         "/v1/discovery",
         "/v1/trust/current",
         "/v1/trust/blob/<sha256>",
+        "/v1/log/checkpoint",
+        "/v1/log/checkpoint-signature",
+        "/v1/log/tile/<path:path>",
         "/livez",
         "/readyz",
         "/openapi.json",

@@ -176,7 +176,13 @@ def test_a_body_is_described_by_its_message(app):
     described = described_at(app, "/v1/user-certificates", "post")
 
     schema = described["requestBody"]["content"]["application/json"]["schema"]
-    assert schema == {"$ref": "#/components/schemas/SignRequest"}
+    assert schema == {
+        "oneOf": [
+            {"$ref": "#/components/schemas/SignRequest"},
+            {"$ref": "#/components/schemas/NarrowerRequest"},
+        ]
+    }
+    assert described["security"] == [{"signed_request": []}, {}]
     assert described["responses"]["200"]["content"] == {
         "application/json": {"schema": {"$ref": "#/components/schemas/SignResponse"}}
     }

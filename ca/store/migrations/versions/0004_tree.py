@@ -5,8 +5,8 @@ from alembic import op
 
 from ca.merkle import CompactTree, leaf_hash
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 _AT_ONCE = 1000
 

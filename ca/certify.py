@@ -1,0 +1,202 @@
+"""From a grant to a certificate: check, record, sign, answer.
+
+    Grant or HostGrant ──▶ Certificate, serial 0 ──check──▶ to-be-signed bytes
+                                                                │ record
+       SignResponse ◀──answer── certificate ◀──sign── ledger entry, serial set
+
+The second half of every story (`ca.issue` has the first), for people and hosts alike.
+The entry is durable before a CA key sees its bytes (design invariant 2).
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ca import certificate
+from ca.authority import Authority
+from ca.certificate import Certificate, CertificateType
+from ca.errors import Conflict, NotFound
+from ca.ledger import EntryKind, ledger_proof, seen_by
+from ca.messages import LedgerProof, LeftOut, SignResponse
+from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
+from ca.signing_key import SigningKey
+from ca.store import Entry, TokenUse
+
+BACKDATE = timedelta(seconds=60)
+"""A certificate begins this long before it is made: hosts' clocks run behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One of the two kinds of certificate: all that differs between their ways."""
+
+    type: CertificateType
+    entry: EntryKind
+    longest: timedelta
+    """The ceiling in code, whatever policy says (design invariant 7)."""
+
+
+_KINDS: Mapping[type[Grant | HostGrant], _Kind] = {
+    Grant: _Kind(
+        CertificateType.USER, EntryKind.USER_CERTIFICATE, LONGEST_USER_VALIDITY
+    ),
+    HostGrant: _Kind(
+        CertificateType.HOST, EntryKind.HOST_CERTIFICATE, LONGEST_HOST_VALIDITY
+    ),
+}
+"""Policy's answer decides the kind: nobody who was granted a user certificate gets to
+the host CA key, nor the other way round."""
+
+
+def certificate_of(
+    authority: Authority,
+    grant: Grant | HostGrant,
+    subject_key: bytes,
+    key_id: str,
+    *,
+    now: datetime,
+) -> Certificate:
+    """Return the certificate that was granted, with serial 0."""
+    return Certificate(
+        type=_KINDS[type(grant)].type,
+        subject_key=subject_key,
+        ca_key=_ca_key(authority, grant).blob,
+        nonce=secrets.token_bytes(certificate.NONCE_BYTES),
+        serial=0,
+        key_id=key_id,
+        principals=grant.principals,
+        valid_after=int((now - BACKDATE).timestamp()),
+        valid_before=int((now + grant.validity).timestamp()),
+        critical_options=grant.critical_options,
+        extensions=grant.extensions,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What goes on record with a certificate."""
+
+    record: Mapping[str, object]
+    spends: TokenUse | None = None
+    checkpoint: str | None = None
+    """The newest checkpoint that whoever asks remembers."""
+
+
+def record_and_sign(
+    authority: Authority,
+    wanted: Certificate,
+    grant: Grant | HostGrant,
+    recording: Recording,
+    *,
+    now: datetime,
+) -> SignResponse:
+    """Check, record, sign and answer, in this order: every certificate's way."""
+    checked = certificate.render_to_be_signed(wanted)
+    refuse_unlike(checked, wanted, grant, now=now)
+    proved = authority.ledger.append(
+        lambda serial: certificate.set_serial(checked, serial),
+        kind=_KINDS[type(grant)].entry,
+        record=recording.record,
+        spends=recording.spends,
+        seen=seen_by(authority.ledger, recording.checkpoint),
+        now=now,
+    )
+    to_be_signed, recorded = _recorded(proved.entry, checked, wanted, now=now)
+    signature = _ca_key(authority, grant).sign(to_be_signed)
+    signed = certificate.complete(to_be_signed, signature)
+    proof = ledger_proof(authority.store, proved, note=recording.checkpoint)
+    return _answer(signed, recorded, grant.left_out, proof)
+
+
+def _ca_key(authority: Authority, grant: Grant | HostGrant) -> SigningKey:
+    if isinstance(grant, Grant):
+        return authority.user_ca_key
+    if authority.host_ca_key is None:
+        raise NotFound(
+            "this signer certifies no hosts",
+            hint="operator: name the host CA key under [host_ca_key]",
+        )
+    return authority.host_ca_key
+
+
+def refuse_unlike(
+    to_be_signed: bytes,
+    wanted: Certificate,
+    grant: Grant | HostGrant,
+    *,
+    now: datetime,
+) -> None:
+    """Parse the bytes again and compare, field by field (design invariant 8).
+
+    A difference is a fault of ours, never of the request: it raises `RuntimeError`,
+    and nothing is recorded or signed.
+    """
+    parsed, kind = certificate.parse_to_be_signed(to_be_signed), _KINDS[type(grant)]
+    latest = (now + min(grant.validity, kind.longest)).timestamp()
+    if (
+        parsed != wanted
+        or parsed.type is not kind.type
+        or parsed.principals != grant.principals
+        or parsed.critical_options != grant.critical_options
+        or parsed.extensions != grant.extensions
+        or parsed.valid_before > latest
+    ):
+        raise RuntimeError("the to-be-signed bytes do not say what was granted")
+
+
+def _recorded(
+    entry: Entry, checked: bytes, wanted: Certificate, *, now: datetime
+) -> tuple[bytes, Certificate]:
+    """Return the bytes on record and what they say, if it is what is wanted now.
+
+    An earlier request may have put it there, under another policy or CA key; and a
+    database is not trusted with what the CA key signs.
+    """
+    if entry.to_be_signed is None or entry.serial is None:
+        raise _changed()  # erased, which is for ended certificates
+    if entry.to_be_signed == certificate.set_serial(checked, entry.serial):
+        return entry.to_be_signed, replace(wanted, serial=entry.serial)
+    recorded = certificate.parse_to_be_signed(entry.to_be_signed)
+    same = replace(
+        recorded,
+        nonce=wanted.nonce,
+        serial=wanted.serial,
+        valid_after=wanted.valid_after,
+        valid_before=wanted.valid_before,
+    )
+    if (
+        same != wanted
+        or recorded.serial != entry.serial
+        or not now.timestamp() < recorded.valid_before <= wanted.valid_before
+    ):
+        raise _changed()
+    return entry.to_be_signed, recorded
+
+
+def _changed() -> Conflict:
+    return Conflict(
+        "the certificate that this ID token bought has ended, or is not what you would"
+        " be given now",
+        hint="sign in again",
+    )
+
+
+def _answer(
+    signed: bytes,
+    says: Certificate,
+    left_out: tuple[LeftOut, ...],
+    proof: LedgerProof,
+) -> SignResponse:
+    return SignResponse(
+        certificate=certificate.render_line(signed, says.key_id).rstrip("\n"),
+        serial=str(says.serial),
+        key_id=says.key_id,
+        principals=says.principals,
+        valid_after=says.valid_after,
+        valid_before=says.valid_before,
+        critical_options=dict(says.critical_options),
+        extensions=says.extensions,
+        ledger=proof,
+        left_out=left_out,
+    )

@@ -1,0 +1,31 @@
+"""Prove who signed the request that is being answered."""
+
+from datetime import datetime
+
+from flask import g, request
+
+from ca.authority import Authority
+from ca.authorization import Call
+from ca.signed_request import SignedBy, is_signed
+
+
+def request_is_signed() -> bool:
+    """Tell whether the request means to be a signed one; nothing is proved by it."""
+    return is_signed(request.headers.get("Authorization"))
+
+
+def prove_signer(authority: Authority, *, now: datetime) -> SignedBy:
+    """Return who signed the request; raise a kind of `Unauthenticated` for others.
+
+    Comes before the body is looked at, and spends the request's id.
+    """
+    call = Call(
+        method=request.method,
+        # As the caller sent it: routing sees the path decoded, and tidied up.
+        target=request.environ["RAW_URI"],
+        body=request.get_data(),
+    )
+    header = request.headers.get("Authorization")
+    signed_by = authority.request_verifier.verify(call, header, now=now)
+    g.log["signed_by"] = str(signed_by.serial)
+    return signed_by

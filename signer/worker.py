@@ -1,0 +1,262 @@
+"""A process of the signer: reads requests whole, then works on them in threads.
+
+Gunicorn's own threads read from the connection while they hold one of the few threads,
+and its event loop waits up to two seconds for a client that leaves its connection open
+after the answer. Some twenty slow clients were enough to stop everybody else. Here the
+event loop reads, without waiting for anybody, and a thread gets a request that has
+arrived whole; what has not arrived after `READ_SECONDS` ends.
+
+One request a connection: there is no second one to smuggle in behind the first.
+"""
+
+import logging
+import re
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.http import RequestParser
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from signer.app import LARGEST_BODY
+from signer.problems import http_code, render_problem
+from signer.request_log import log_refusal, new_request_id
+
+READ_SECONDS = 10
+"""Within which a request must have arrived, from when the connection was accepted."""
+
+WRITE_SECONDS = 10
+"""Within which a client must have taken its answer."""
+
+LINGER_SECONDS = 2
+"""How long a connection stays open after the answer, so that what the client was still
+sending does not reset it (RFC 9112 section 9.6)."""
+
+LARGEST_HEAD = 24 * 1024
+"""In bytes: request line and headers."""
+
+MOST_CONNECTIONS = 512
+"""At once, in one process; more wait in the system's queue."""
+
+_CHUNK = 64 * 1024
+_CONTENT_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,9})[ \t]*\r?$")
+
+_STATUS = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}
+
+_Queue = deque["_Connection"]
+
+_log = logging.getLogger(__name__)
+
+
+def is_whole(received: bytes | bytearray) -> bool:
+    """Tell whether a request can be worked on: it is complete, or is to be refused.
+
+    Only looks for the end. What the bytes mean is for the parser alone, which gets no
+    more than these: where it reads them otherwise than this, it misses the rest and
+    refuses.
+    """
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        bare = received.count(b"\n") != received.count(b"\r\n")
+        return bare or len(received) > LARGEST_HEAD
+    if end > LARGEST_HEAD:
+        return True
+    lengths = _CONTENT_LENGTH.findall(received, 0, end)
+    if len(lengths) != 1 or int(lengths[0]) > LARGEST_BODY:
+        return True
+    return len(received) >= end + 4 + int(lengths[0])
+
+
+class _Connection(TConn):
+    """A client's connection, and what has arrived on it."""
+
+    initialized: bool
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.received = bytearray()
+
+    def init(self) -> None:
+        """Parse what has arrived, and never read on."""
+        if not self.initialized:
+            self.initialized = True
+            self.parser = RequestParser(self.cfg, [bytes(self.received)], self.client)
+
+
+class Worker(ThreadWorker):
+    """A process with one event loop, which reads, and threads, which work.
+
+    Of gunicorn's two queues, `pending_conns` are those that a request is read from and
+    `keepalived_conns` those that linger; both are in the order of their time-outs.
+    """
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection and begin to read from it."""
+        try:
+            sock, client = listener.accept()
+        except OSError:
+            # Gone again, taken by another process, or no file descriptor left: then
+            # somebody has to leave first, within seconds.
+            return
+        self.nr_conns += 1
+        connection = _Connection(self.cfg, sock, client, listener.getsockname())
+        self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
+
+    def _watch(
+        self,
+        connection: _Connection,
+        queue: _Queue,
+        callback: Callable[[_Connection, socket.socket], None],
+        seconds: float,
+    ) -> None:
+        connection.sock.settimeout(0)
+        connection.timeout = time.monotonic() + seconds
+        queue.append(connection)
+        self.poller.register(
+            connection.sock, selectors.EVENT_READ, partial(callback, connection)
+        )
+
+    def _unwatch(self, connection: _Connection, queue: _Queue) -> None:
+        self.poller.unregister(connection.sock)
+        queue.remove(connection)
+
+    def _receive(self, connection: _Connection, sock: socket.socket) -> None:
+        """Take what has arrived; hand the request to a thread once it is whole."""
+        try:
+            data = sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        connection.received += data
+        if data and not is_whole(connection.received):
+            return
+        self._unwatch(connection, self.pending_conns)
+        if data:
+            self.enqueue_req(connection)
+        else:
+            self._drop(connection)
+
+    def handle(self, conn: _Connection) -> bool:
+        """Work on a request, in a thread. The connection ends with the answer."""
+        conn.data_ready = True
+        head = conn.received[: LARGEST_HEAD + 4]
+        if len(conn.received) > LARGEST_HEAD and b"\r\n\r\n" not in head:
+            error = LimitRequestHeaders("head")
+            self.handle_error(None, conn.sock, conn.client, error)
+        else:
+            super().handle(conn)
+        return False
+
+    def handle_request(self, req: Any, conn: _Connection) -> Any:
+        """Answer a request; a client that does not take the answer keeps no thread."""
+        conn.sock.settimeout(WRITE_SECONDS)
+        return super().handle_request(req, conn)
+
+    def finish_request(self, conn: _Connection, fs: object) -> None:
+        """End our half of the connection, and leave the last word to the client."""
+        del fs
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(conn)
+        else:
+            self._watch(conn, self.keepalived_conns, self._linger, LINGER_SECONDS)
+
+    def _linger(self, connection: _Connection, sock: socket.socket) -> None:
+        """Throw away what the client still sends, until it is done or late."""
+        try:
+            data = sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._unwatch(connection, self.keepalived_conns)
+            self._drop(connection)
+
+    def murder_pending(self) -> None:
+        """End the connections whose request has not arrived in time.
+
+        When the process is to stop, those that have said nothing yet are late sooner.
+        """
+        now = time.monotonic()
+        patience = 0 if self.alive else READ_SECONDS - LINGER_SECONDS
+        for connection in list(self.pending_conns):
+            late = 0 if connection.received else patience
+            if connection.timeout <= now + late:
+                self._unwatch(connection, self.pending_conns)
+                if connection.received:
+                    status = HTTPStatus.REQUEST_TIMEOUT
+                    _refuse(connection.sock, connection.client, status, "slow")
+                self._drop(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        self.nr_conns -= 1
+        connection.close()
+
+    def handle_error(
+        self, req: object, client: socket.socket, addr: Any, exc: BaseException
+    ) -> None:
+        """Answer what is no request, or a fault, without a word of what was sent.
+
+        Gunicorn would put the request line or the header into its log, and both may
+        hold a token.
+        """
+        del req
+        ours = not isinstance(exc, ParseException) or isinstance(
+            exc, (InvalidResponseHeader, InvalidResponseHeaderName)
+        )
+        if ours:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            _log.error("a fault of ours", exc_info=exc)
+        else:
+            status = _STATUS.get(type(exc), HTTPStatus.BAD_REQUEST)
+        _refuse(client, addr, status, type(exc).__name__)
+
+
+def _refuse(sock: socket.socket, client: Any, status: HTTPStatus, why: str) -> None:
+    """Answer with a problem document, if the client takes it at once; log the refusal.
+
+    `why` is a word of ours or the name of a class, never what was sent.
+    """
+    request_id = new_request_id()
+    code = http_code(status)
+    body = render_problem(
+        status,
+        code=code,
+        detail=f"not a request that HTTP/1.1 and our limits allow ({why})",
+        request_id=request_id,
+    )
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        "Connection: close\r\n"
+        "Content-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\n"
+        f"X-Request-Id: {request_id}\r\n\r\n"
+    )
+    sock.settimeout(0)
+    with suppress(OSError):
+        sock.sendall(head.encode() + body)
+    log_refusal(request_id, status=status, code=code, why=why, address=client[0])
