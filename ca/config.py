@@ -47,7 +47,7 @@ class ServerTable(_Table, frozen=True):
     listen: Text
     """`address:port`. Anything but loopback needs TLS: here, or at a trusted proxy."""
     tls_certificate: Text | None = None
-    """The certificate for the CA's URL and its chain, PEM. Read at each connection."""
+    """The certificate for the CA's URL and its chain, PEM. Read when it changes."""
     tls_key: Text | None = None
     """Its private key, PEM. Who holds it can read ID tokens and answer as the CA."""
     processes: Annotated[int, Meta(ge=1, le=64)] = 2

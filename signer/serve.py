@@ -18,8 +18,8 @@ from gunicorn.glogging import Logger
 
 from ca.authority import Authority, open_authority
 from ca.authorization import LONGEST
-from ca.endpoints import TLSFiles, open_tls
 from signer.app import create_app
+from signer.tls import TLS
 from signer.worker import MOST_CONNECTIONS, Worker
 
 GRACE_SECONDS = 10
@@ -49,11 +49,13 @@ class Server(BaseApplication):
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
         """The parent's, whose database is closed; in a worker, the worker's own."""
+        self.tls: TLS | None = None
+        """What a worker's connections speak, where it is not plain HTTP."""
         super().__init__()
 
     def load_config(self) -> None:
         """Set what gunicorn needs; its own files and variables are not read."""
-        server = self._authority.config.server
+        server, files = self._authority.config.server, self._authority.config.tls
         settings: dict[str, Any] = {
             "bind": [server.listen],
             "workers": server.processes,
@@ -74,7 +76,8 @@ class Server(BaseApplication):
             "logger_class": _Log,
             "post_fork": _hold_hangups,
             "post_worker_init": self._reload_on_hup,
-            **_tls_settings(self._authority.config.tls),
+            # Only to have it known: `signer.tls` speaks with them.
+            "certfile": files and str(files.certificate),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -83,6 +86,8 @@ class Server(BaseApplication):
         """Open the authority, in the worker."""
         before = self._authority
         self._authority = open_authority(before.config, before=before)
+        files = self._authority.config.tls
+        self.tls = None if files is None else TLS(files)
         return create_app(self._authority)
 
     def run(self) -> None:
@@ -96,17 +101,6 @@ class Server(BaseApplication):
     def _reload_on_hup(self, _worker: object) -> None:
         signal.signal(signal.SIGHUP, lambda _signal, _frame: self.reload_policy())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-
-
-def _tls_settings(files: TLSFiles | None) -> dict[str, Any]:
-    if files is None:
-        return {}
-    return {
-        "certfile": str(files.certificate),
-        "keyfile": str(files.key),
-        # Called for each connection, so that a renewed certificate is served at once.
-        "ssl_context": lambda _conf, _default: open_tls(files),
-    }
 
 
 def _hold_hangups(_arbiter: object, _worker: object) -> None:

@@ -33,6 +33,7 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from signer import tls
 from signer.app import LARGEST_BODY
 from signer.problems import http_code, render_problem
 from signer.request_log import log_refusal, new_request_id
@@ -119,6 +120,9 @@ class Worker(ThreadWorker):
             # somebody has to leave first, within seconds.
             return
         self.nr_conns += 1
+        if self.app.tls is not None:
+            sock.settimeout(0)
+            sock = self.app.tls.wrap(sock)
         connection = _Connection(self.cfg, sock, client, listener.getsockname())
         self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
 
@@ -142,12 +146,9 @@ class Worker(ThreadWorker):
 
     def _receive(self, connection: _Connection, sock: socket.socket) -> None:
         """Take what has arrived; hand the request to a thread once it is whole."""
-        try:
-            data = sock.recv(_CHUNK)
-        except BlockingIOError:
+        data = tls.receive(sock, _CHUNK)
+        if data is None:
             return
-        except OSError:
-            data = b""
         connection.received += data
         if data and not is_whole(connection.received):
             return
@@ -177,7 +178,7 @@ class Worker(ThreadWorker):
         """End our half of the connection, and leave the last word to the client."""
         del fs
         try:
-            conn.sock.shutdown(socket.SHUT_WR)
+            tls.end(conn.sock)
         except OSError:
             self._drop(conn)
         else:
@@ -185,13 +186,7 @@ class Worker(ThreadWorker):
 
     def _linger(self, connection: _Connection, sock: socket.socket) -> None:
         """Throw away what the client still sends, until it is done or late."""
-        try:
-            data = sock.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+        if tls.receive(sock, _CHUNK) == b"":
             self._unwatch(connection, self.keepalived_conns)
             self._drop(connection)
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 _SOCKET = ".s.PGSQL.5432"
-_COMMIT = b"COMMIT"
+_COMMIT = b"COMMIT\0"  # and not "READ COMMITTED"
 
 
 class Loss(Enum):

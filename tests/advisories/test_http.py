@@ -106,9 +106,10 @@ def test_deep_json_is_refused_at_once(body, signer):
 
 @pytest.mark.parametrize("size", [LARGEST_BODY + 1, 1_000_000, 20_000_000])
 def test_a_long_body_is_refused_by_its_declared_length(size, signer):
-    body = b"[" * min(size, 1_000_000)
+    start = head("POST", SIGN, JSON, f"Content-Length: {size}")
 
-    answer = ask(signer, head("POST", SIGN, JSON, f"Content-Length: {size}"), body)
+    # Who is still sending gets the answer all the same, and no reset.
+    answer = ask(signer, start, b"[" * size)
 
     refused(answer, 413, "body_too_large")
 
