@@ -115,14 +115,14 @@ class Worker(ThreadWorker):
         """Accept a connection and begin to read from it."""
         try:
             sock, client = listener.accept()
+            if self.app.tls is not None:
+                sock.settimeout(0)
+                sock = self.app.tls.wrap(sock)
         except OSError:
-            # Gone again, taken by another process, or no file descriptor left: then
-            # somebody has to leave first, within seconds.
+            # Gone again, before or after it was accepted; taken by another process; or
+            # no file descriptor left: then somebody has to leave first, within seconds.
             return
         self.nr_conns += 1
-        if self.app.tls is not None:
-            sock.settimeout(0)
-            sock = self.app.tls.wrap(sock)
         connection = _Connection(self.cfg, sock, client, listener.getsockname())
         self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -235,3 +236,14 @@ def test_files_that_do_not_serve_are_said_in_words(idp, tmp_path, certificate, b
 
     with pytest.raises(Misconfigured, match="cannot serve TLS"):
         open_authority(load_config(config_file))
+
+
+def test_clients_that_leave_before_they_are_met_stop_nobody(signer):
+    reset_at_once = struct.pack("ii", 1, 0)
+    for _ in range(50):
+        with socket.create_connection((LOOPBACK, signer.port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_at_once)
+            connection.sendall(b"GET / HTTP/1.1")
+
+    assert signer.get("/livez").status == 200
+    assert "Traceback" not in signer.log.read_text()
