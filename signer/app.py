@@ -71,7 +71,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
         hosts.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock),
-        log.blueprint(authority),
+        log.blueprint(authority, clock),
         health.blueprint(authority),
     ):
         app.register_blueprint(blueprint)

@@ -1,19 +1,30 @@
 """`GET /v1/log/…`: the ledger, as C2SP tlog-tiles, for anyone; it proves itself."""
 
+from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 
 from ca.authority import Authority
-from ca.errors import NotFound, Unavailable
+from ca.errors import (
+    NotFound,
+    RequestReplayed,
+    Unauthenticated,
+    Unavailable,
+)
 from ca.ledger import SignedCheckpoint
 from ca.ledger.served import parse_tile, tile_content
+from ca.messages import RecordResponse
+from ca.records import read_record
+from signer.answers import json_answer
 from signer.openapi import describe
+from signer.signed import prove_signer
 
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-def blueprint(authority: Authority) -> Blueprint:
+def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
     """Return the routes of the log."""
     routes = Blueprint("log", __name__)
 
@@ -52,6 +63,17 @@ def blueprint(authority: Authority) -> Blueprint:
         answer.add_etag()
         answer.make_conditional(request)
         return answer
+
+    @routes.get("/v1/log/records/<int:index>")
+    @describe(
+        gives=RecordResponse,
+        refuses=(Unauthenticated, NotFound, RequestReplayed, Unavailable),
+        signed="must",
+    )
+    def record(index: int) -> Response:
+        """Show a record to whom it names, to auditors and to administrators."""
+        signed_by = prove_signer(authority, now=clock())
+        return json_answer(read_record(authority, index, signed_by))
 
     return routes
 

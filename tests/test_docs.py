@@ -334,7 +334,7 @@ def test_the_problem_document_shown_is_one():
 
 def test_each_route_that_is_named_is_served_and_each_served_is_named():
     served = {
-        f"{method.upper()} {path.replace('<path:', '<')}"
+        re.sub(r"<\w+:", "<", f"{method.upper()} {path}")
         for file in (ROOT / "signer").glob("*.py")
         for method, path in re.findall(r'routes\.(\w+)\("([^"]+)"\)', file.read_text())
     }

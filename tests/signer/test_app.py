@@ -522,6 +522,7 @@ def test_making_the_application_serves_no_files_and_knows_no_other_route(authori
         "/v1/log/checkpoint",
         "/v1/log/checkpoint-signature",
         "/v1/log/tile/<path:path>",
+        "/v1/log/records/<int:index>",
         "/livez",
         "/readyz",
         "/openapi.json",

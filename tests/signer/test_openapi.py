@@ -90,7 +90,7 @@ def test_the_document_has_each_route_with_each_of_its_methods(app):
         for path, operations in paths.items()
         for method in operations
     } == {
-        (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule), method)
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - AUTOMATIC
     }

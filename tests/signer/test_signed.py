@@ -7,13 +7,19 @@ real servers, real signatures of ssh-keygen and a real sshd.
 import json
 import logging
 import sqlite3
+from base64 import b64decode
 from datetime import timedelta
 
 import msgspec
 import pytest
 
 from ca.authorization import Call
-from ca.messages import ExplainRequest, NarrowerRequest, SignResponse
+from ca.messages import (
+    ExplainRequest,
+    NarrowerRequest,
+    RecordResponse,
+    SignResponse,
+)
 from ca.policy import Explanation, load_policy
 from signer.app import create_app
 from tests.authority import certificate_in, make_ca, opened, request_of, subject_key
@@ -152,6 +158,34 @@ def test_a_header_of_another_scheme_is_not_a_signed_request(client, idp, header)
     body = msgspec.json.encode(request_of(idp))
 
     assert post(client, SIGN, body, Authorization=header).status_code == 200
+
+
+# --- A record -------------------------------------------------------------------------
+
+
+def test_a_signed_request_reads_a_record_and_no_other_request_does(client, people):
+    ada = people["ada"]
+    path = f"/v1/log/records/{ada.says.serial - 1}"
+    header = ada.sign(Call("GET", path, b""), at=NOW)
+
+    answer = client.get(path, headers={"Authorization": header})
+
+    assert answer.status_code == 200
+    shown = msgspec.json.decode(answer.data, type=RecordResponse)
+    record = json.loads(b64decode(shown.record or ""))
+    assert record["identity"]["email"] == "ada@example.com"
+    refusal(client.get(path), 401, "authorization_malformed")
+    again = client.get(path, headers={"Authorization": header})
+    refusal(again, 409, "request_replayed")
+
+
+def test_a_record_that_is_none_is_not_found(client, people):
+    path = "/v1/log/records/1000000"
+    header = people["ada"].sign(Call("GET", path, b""), at=NOW)
+
+    answer = client.get(path, headers={"Authorization": header})
+
+    refusal(answer, 404, "not_found")
 
 
 # --- Refusals -------------------------------------------------------------------------
