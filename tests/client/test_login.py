@@ -283,7 +283,8 @@ def expected_status(kind: type[CAError]) -> int:
         return 4
     if issubclass(kind, errors.Denied):
         return 5
-    return 7 if issubclass(kind, errors.Unavailable) else 1
+    later = issubclass(kind, errors.Unavailable | errors.RateLimited)
+    return 7 if later else 1
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
