@@ -102,11 +102,11 @@ def record_and_sign(
         seen=seen_by(authority.ledger, recording.checkpoint),
         now=now,
     )
-    to_be_signed, recorded = _recorded(proved.entry, checked, wanted, now=now)
+    to_be_signed, serial, says = _recorded(proved.entry, checked, wanted, now=now)
     signature = _ca_key(authority, grant).sign(to_be_signed)
     signed = certificate.complete(to_be_signed, signature)
     proof = ledger_proof(authority.store, proved, note=recording.checkpoint)
-    return _answer(signed, recorded, grant.left_out, proof)
+    return _answer(signed, says, grant.left_out, proof, serial=serial)
 
 
 def _ca_key(authority: Authority, grant: Grant | HostGrant) -> SigningKey:
@@ -147,8 +147,8 @@ def refuse_unlike(
 
 def _recorded(
     entry: Entry, checked: bytes, wanted: Certificate, *, now: datetime
-) -> tuple[bytes, Certificate]:
-    """Return the bytes on record and what they say, if it is what is wanted now.
+) -> tuple[bytes, int, Certificate]:
+    """Return bytes and serial on record, and what they say, if it is wanted now.
 
     An earlier request may have put it there, under another policy or CA key; and a
     database is not trusted with what the CA key signs.
@@ -156,7 +156,7 @@ def _recorded(
     if entry.to_be_signed is None or entry.serial is None:
         raise _changed()  # erased, which is for ended certificates
     if entry.to_be_signed == certificate.set_serial(checked, entry.serial):
-        return entry.to_be_signed, replace(wanted, serial=entry.serial)
+        return entry.to_be_signed, entry.serial, wanted
     recorded = certificate.parse_to_be_signed(entry.to_be_signed)
     same = replace(
         recorded,
@@ -171,7 +171,7 @@ def _recorded(
         or not now.timestamp() < recorded.valid_before <= wanted.valid_before
     ):
         raise _changed()
-    return entry.to_be_signed, recorded
+    return entry.to_be_signed, entry.serial, recorded
 
 
 def _changed() -> Conflict:
@@ -187,10 +187,12 @@ def _answer(
     says: Certificate,
     left_out: tuple[LeftOut, ...],
     proof: LedgerProof,
+    *,
+    serial: int,
 ) -> SignResponse:
     return SignResponse(
         certificate=certificate.render_line(signed, says.key_id).rstrip("\n"),
-        serial=str(says.serial),
+        serial=str(serial),
         key_id=says.key_id,
         principals=says.principals,
         valid_after=says.valid_after,

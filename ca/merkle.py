@@ -133,17 +133,15 @@ def plan_root(size: int) -> Plan:
 def plan_inclusion(index: int, size: int) -> Plan:
     """Plan the proof that entry `index` is in the tree of `size` (section 2.1.1)."""
     _require_index(index, size)
-    start, end = 0, size
-    path = []
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            path.append(_cover(middle, end))
-            end = middle
-        else:
-            path.append(_cover(start, middle))
-            start = middle
-    return Plan(tuple(reversed(path)))
+    path: list[tuple[Node, ...]] = []
+    for level in range((size - 1).bit_length()):
+        sibling = index >> level ^ 1
+        start, end = sibling << level, (sibling + 1) << level
+        if end <= size:
+            path.append((Node(level, sibling),))
+        elif start < size:
+            path.append(_cover(start, size))
+    return Plan(tuple(path))
 
 
 def plan_consistency(old_size: int, new_size: int) -> Plan:

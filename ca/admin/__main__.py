@@ -34,7 +34,8 @@ Look after a certificate authority, on the signer's own machine.
   check-config    read configuration and policy, and print what is in force
   db upgrade      bring the database to the schema of this program
   policy          check | test | explain: who gets what, why, and is it meant so
-  ledger          verify | show | export | monitor | reconcile | erase-record
+  ledger          verify | show | export | monitor | reconcile | erase-record |
+                  recover | adopt-head
   certificates    list | show: who got what
 
 examples:

@@ -454,7 +454,7 @@ def test_no_certificate_exceeds_or_outlives_the_one_that_bought_it(
     authority, idp, seed
 ):
     drawn = random.Random(seed)  # noqa: S311 (no secret)
-    # The clock goes back from one example to the next; limits are for clocks that do not.
+    # Its clock goes back from one example to the next, and limits go by the clock.
     authority.store.forget(tokens_before=0, now=1 << 62)
     follow(authority, drawn.choice(POLICIES))
     try:

@@ -4,11 +4,14 @@ A ledger that lost entries is made by copying its database, going on, and puttin
 copy back, as a restored backup would be.
 """
 
+import json
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 
+from ca.admin.__main__ import main
 from ca.errors import (
     Conflict,
     LedgerStopped,
@@ -16,9 +19,13 @@ from ca.errors import (
     StoreUnavailable,
     TokenSpent,
 )
+from ca.issue import Caller, issue_user_certificate
+from ca.ledger import EntryKind
 from ca.ledger.recovery import adopt_head, recover
 from ca.merkle import CompactTree
 from ca.store import PublishedCurrent, Store, TokenUse
+from tests.authority import make_ca, opened, request_of
+from tests.fakes import FakeIdP
 from tests.ledgers import (
     NOW,
     append,
@@ -279,3 +286,85 @@ def test_creating_it_twice_keeps_the_first(ledger):
     ledger.high_water.create(seen_in(checkpoint_signer().sign(CompactTree())))
 
     assert ledger.high_water.newest() == newest
+
+
+# --- The operator's commands ------------------------------------------------------
+
+
+@pytest.fixture
+def taken_back(tmp_path, capsys):
+    """Make a CA of four entries, a monitor's copy, and a database of two."""
+    with FakeIdP() as idp:
+        config_file = make_ca(tmp_path / "ca", idp)
+        with opened(config_file) as authority:
+            act(authority)
+            act(authority)
+        backup = (tmp_path / "ca/daypass.db").read_bytes()
+        with opened(config_file) as authority:
+            act(authority)
+            issue(authority, request_of(idp))
+        config = ["--config", str(config_file)]
+        assert main(["ledger", "export", str(tmp_path / "copy"), *config]) == 0
+        (tmp_path / "ca/daypass.db").write_bytes(backup)
+        capsys.readouterr()
+        yield idp, config_file
+
+
+def issue(authority, request):
+    caller = Caller(ip_address("127.0.0.1"), "test")
+    return issue_user_certificate(authority, request, caller, now=datetime.now(UTC))
+
+
+def act(authority):
+    authority.ledger.append(
+        None,
+        kind=EntryKind.ADMINISTRATION,
+        record={"v": 1, "act": "test"},
+        now=datetime.now(UTC),
+    )
+
+
+def test_an_operator_takes_entries_back_from_a_monitor_s_copy(
+    taken_back, tmp_path, capsys
+):
+    idp, config_file = taken_back
+    config = ["--config", str(config_file), "--json"]
+    with opened(config_file) as authority, pytest.raises(LedgerStopped):
+        issue(authority, request_of(idp))
+    assert main(["ledger", "recover", *config]) == 1
+    assert '"ledger_stopped"' in capsys.readouterr().out
+
+    assert main(["ledger", "recover", str(tmp_path / "copy"), *config]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert (said["size"], said["taken_back"]) == (4, 2)
+    assert said["without_record"] == ["4"]
+    assert main(["ledger", "recover", *config]) == 0
+    with opened(config_file) as authority:
+        assert authority.problems() == []
+
+
+def test_a_folder_without_a_copy_is_said_in_words(taken_back, tmp_path, capsys):
+    _idp, config_file = taken_back
+
+    arguments = [str(tmp_path), "--config", str(config_file)]
+
+    assert main(["ledger", "recover", *arguments]) == 1
+    assert "there is no copy of a ledger" in capsys.readouterr().err
+
+
+def test_an_operator_adopts_the_head_with_and_without_a_checkpoint(
+    taken_back, tmp_path, capsys
+):
+    _idp, config_file = taken_back
+    (tmp_path / "ca/high-water").unlink()
+    arguments = ["ledger", "adopt-head", "--config", str(config_file)]
+    missing = ["--checkpoint", str(tmp_path / "none")]
+    newest = ["--checkpoint", str(tmp_path / "copy/checkpoint")]
+
+    assert main([*arguments, *missing]) == 1
+    assert "cannot read" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "begins with 2 entries" in capsys.readouterr().out
+    assert main([*arguments, *newest]) == 1
+    assert "ledger is stopped" in capsys.readouterr().err

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 
 from ca.admin.command import Action, Options, Output, Parser
-from ca.admin.ledger import erase, export, monitor, reconcile, show, verify
+from ca.admin.ledger import (
+    adopt,
+    erase,
+    export,
+    monitor,
+    reconcile,
+    recover,
+    show,
+    verify,
+)
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -19,10 +28,15 @@ usage: ca-admin ledger COMMAND [OPTIONS]
                       into DIR, print each new entry
   reconcile LOGFILE   find logins in sshd's log by certificates that were never issued
   erase-record INDEX  take away the personal part of an entry, for ever
+  recover [DIR]       when the ledger is stopped: take lost entries back from a copy in
+                      DIR, and let signers go on once nothing known is missing
+  adopt-head          let this signer begin with the ledger as it is: for a new machine,
+                      or one that lost its high-water file
 
   --index             of show: the entry at this index instead of a serial
   --checkpoint FILE   of verify: a checkpoint that somebody has, such as a laptop or a
-                      monitor, which the ledger must contain; again for more
+                      monitor, which the ledger must contain; again for more; of
+                      adopt-head: one that a peer or a monitor has
   --key LINE          of monitor and verify DIR: the ledger's verifier key, which export
                       prints; again for more; URL is then where its checkpoint is
   --pin SHA256:...    of monitor: the root key's fingerprint, for the keys that the CA
@@ -41,6 +55,8 @@ examples:
   ca-admin ledger verify /var/lib/ca-monitor --key LINE
   journalctl -u ssh -o cat | ca-admin ledger reconcile -
   ca-admin ledger erase-record 16
+  ca-admin ledger recover /var/lib/ca-monitor
+  ca-admin ledger adopt-head --checkpoint /var/lib/ca-monitor/checkpoint
 
 exit codes: 0 done, and all of it holds; 1 failed; 2 misuse; 7 the ledger cannot be
 reached; 9 something does not hold, and what is printed says what
@@ -53,6 +69,8 @@ _ACTIONS: Mapping[str, Action] = {
     "monitor": monitor,
     "reconcile": reconcile,
     "erase-record": erase,
+    "recover": recover,
+    "adopt-head": adopt,
 }
 
 
