@@ -42,7 +42,8 @@ soak: system dev $(PROVIDER)/node_modules/ready ## the same tests at their full 
 demo: system dev ## a throwaway CA: sign in, log in, be refused
 	@$(BIN)/python -m tests.demo
 
-bench: dev ## the figures, into build/bench.json
+bench: system dev ## the figures, into build/bench.json
+	@tests/setup.sh wrk >/dev/null
 	$(BIN)/python -m tests.bench
 
 lock: dev ## choose the newest versions that pyproject.toml allows

@@ -64,6 +64,8 @@ class Server(BaseApplication):
             "keepalive": 0,
             "threads": server.threads,
             "graceful_timeout": GRACE_SECONDS,
+            # Not whichever is installed: this is the one that tests have tried.
+            "http_parser": "python",
             "limit_request_line": 2048,
             "limit_request_fields": 32,
             "limit_request_field_size": LONGEST,

@@ -34,6 +34,7 @@ from ca.messages import SignRequest
 from client import ledger
 from client.messages import LedgerProof
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
+from tests.bench_http import measure_http
 from tests.fakes import FakeIdP
 from tests.jose import rsa_key
 
@@ -58,6 +59,8 @@ def main() -> int:
         with opened(config_file) as authority:
             figures = measure(authority, idp)
             figures["ca_login_proof_ms"] = measure_proof(authority, idp)
+        floor = partial(per_second, make_floor(), FLOOR_CERTIFICATES)
+        figures |= measure_http(ROOT / folder, idp, floor)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:{width}}  {value:10,.3f}")
