@@ -58,8 +58,12 @@ def test_an_address_that_is_refused_too_often_is_not_listened_to(idp, signers):
     listened = [answer for answer in answers if answer.status == 401]
     assert ALLOWED / 2 <= len(listened) <= len(signers) * (ALLOWED + PROCESSES)
     time.sleep(1)
+    began = time.monotonic()
     later = [ask(signers[number % 2], wrong) for number in range(2 * ALLOWED)]
-    assert [answer.status for answer in later].count(401) <= 1
+    # What the bucket has refilled meanwhile, each process may think it has.
+    refilled = 1 + (time.monotonic() - began) * ALLOWED / 60
+    heard = [answer.status for answer in later].count(401)
+    assert heard <= len(signers) * PROCESSES * refilled
     last = later[-1]
     assert (last.status, last.json["code"]) == (429, "rate_limited")
     assert 1 <= int(last.headers["Retry-After"]) <= 60
