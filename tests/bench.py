@@ -4,6 +4,10 @@
                            Ed25519 signature, by one thread, and nothing else
     issue_inprocess        `issue_user_certificate`, 32 at once, each with a fresh token
     issue_inprocess_c1     the same, one after the other: each pays for its own commit
+    batch_gain_c32         32 at once over the same with each in a batch of its own
+    growth_1e6             appending to 1,000,000 entries over appending to 1,000
+    proof_ms_1e6           both proofs for an answer, in a ledger of 1,000,000 entries
+    rss_mb_1e6             memory of a process that appends to such a ledger
     ca_login_proof_ms      all that `ca-login` checks of the ledger, ssh-keygen included
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
@@ -22,6 +26,7 @@ from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
 from itertools import repeat
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -31,8 +36,10 @@ from ca.authority import Authority
 from ca.bundle import parse_roots, split_signed
 from ca.issue import Caller, issue_user_certificate
 from ca.messages import SignRequest
+from ca.store import Draft, Entry
 from client import ledger
 from client.messages import LedgerProof
+from tests import bench_ledger
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.bench_http import measure_http
 from tests.fakes import FakeIdP
@@ -61,6 +68,7 @@ def main() -> int:
             figures["ca_login_proof_ms"] = measure_proof(authority, idp)
         floor = partial(per_second, make_floor(), FLOOR_CERTIFICATES)
         figures |= measure_http(ROOT / folder, idp, floor)
+        figures |= bench_ledger.run(ROOT / folder)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:{width}}  {value:10,.3f}")
@@ -71,13 +79,18 @@ def main() -> int:
 def measure(authority: Authority, idp: FakeIdP) -> dict[str, float]:
     """Let floor and issue take turns; return the medians."""
     floor = make_floor()
-    rates: dict[str, list[float]] = {"floor": [], "issue": [], "issue_c1": []}
+    names = ("floor", "issue", "issue_alone", "issue_c1")
+    rates: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(ROUNDS + 1):
         requests = fresh_requests(idp, REQUESTS)
+        requests_alone = fresh_requests(idp, REQUESTS_C1)
         requests_c1 = fresh_requests(idp, REQUESTS_C1)
         measured = {
             "floor": per_second(floor, FLOOR_CERTIFICATES),
             "issue": per_second(partial(issue, authority, requests), REQUESTS),
+            "issue_alone": per_second(
+                partial(issue_alone, authority, requests_alone), REQUESTS_C1
+            ),
             "issue_c1": per_second(
                 partial(issue, authority, requests_c1, at_once=1), REQUESTS_C1
             ),
@@ -90,6 +103,7 @@ def measure(authority: Authority, idp: FakeIdP) -> dict[str, float]:
         "floor_certs_per_s": round(statistics.median(rates["floor"]), 1),
         "issue_inprocess_certs_per_s": round(statistics.median(rates["issue"]), 1),
         "issue_inprocess_ratio": median_ratio(rates["issue"], rates["floor"]),
+        "batch_gain_c32": median_ratio(rates["issue"], rates["issue_alone"]),
         "issue_inprocess_c1_certs_per_s": round(
             statistics.median(rates["issue_c1"]), 1
         ),
@@ -166,6 +180,31 @@ def issue(
         thread.join()
     if failures:
         raise failures[0]
+
+
+class _Alone:
+    """In place of a ledger's batches: one draft, one commit."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._ledger = authority.ledger
+        self._turn = threading.Lock()
+
+    def append(self, draft: Draft) -> tuple[Entry, Any]:
+        with self._turn:
+            (outcome,), growth = self._ledger._commit([draft])  # noqa: SLF001
+            shared = self._ledger._sign_growth(growth)  # noqa: SLF001
+        assert isinstance(outcome, Entry)
+        return outcome, shared
+
+
+def issue_alone(authority: Authority, requests: Sequence[SignRequest]) -> None:
+    """Issue as many at once, but commit each alone."""
+    before = authority.ledger._batches  # noqa: SLF001
+    authority.ledger._batches = _Alone(authority)  # type: ignore[assignment] # noqa: SLF001
+    try:
+        issue(authority, requests)
+    finally:
+        authority.ledger._batches = before  # noqa: SLF001
 
 
 def per_second(run: Callable[[], None], count: int) -> float:

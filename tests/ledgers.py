@@ -47,11 +47,15 @@ def checkpoint_signer(key: FileKey = ONLINE_KEY) -> CheckpointSigner:
 
 
 def open_ledger(store: Store, high_water_file: Path) -> Ledger:
-    signer = checkpoint_signer()
-    high_water = HighWater(high_water_file, recognise=signer.recognise)
-    ledger = Ledger(store, signer=signer, high_water=high_water)
+    ledger = unopened_ledger(store, high_water_file)
     ledger.open()
     return ledger
+
+
+def unopened_ledger(store: Store, high_water_file: Path) -> Ledger:
+    signer = checkpoint_signer()
+    high_water = HighWater(high_water_file, recognise=signer.recognise)
+    return Ledger(store, signer=signer, high_water=high_water)
 
 
 def build(serial: int) -> bytes:

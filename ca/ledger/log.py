@@ -80,7 +80,7 @@ class Ledger:
         self.signer = signer
         self.high_water = high_water
         self._store = store
-        self._batches = Batches(self._commit)
+        self._batches = Batches(self._commit, self._sign_growth)
         self._newest: tuple[CompactTree, SignedCheckpoint] | None = None
         self._forgetting = threading.Lock()
         self._forgot: datetime | None = None
@@ -167,10 +167,12 @@ class Ledger:
 
     def _commit(
         self, drafts: Sequence[Draft]
-    ) -> tuple[Sequence[Entry | CAError], _Commit]:
+    ) -> tuple[Sequence[Entry | CAError], Growth]:
         appended = self._store.append(drafts, seen=[self.high_water.newest()])
-        signed = self._sign(appended.growth.tree)
-        return appended.outcomes, _Commit(signed, appended.growth)
+        return appended.outcomes, appended.growth
+
+    def _sign_growth(self, growth: Growth) -> _Commit:
+        return _Commit(self._sign(growth.tree), growth)
 
     def _sign(self, tree: CompactTree) -> SignedCheckpoint:
         """Sign the checkpoint of a committed tree, and return when it is kept."""

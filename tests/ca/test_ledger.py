@@ -23,7 +23,9 @@ from ca.errors import (
     TokenSpent,
 )
 from ca.ledger import EntryKind, canonical_json
-from ca.store import Entry, Store, TokenUse
+from ca.ledger.batches import Batches
+from ca.ledger.entry import Place
+from ca.store import Draft, Entry, Store, TokenUse
 from ca.store.tables import token_uses
 from tests.ledgers import (
     NOW,
@@ -241,6 +243,32 @@ def test_a_failed_batch_fails_for_all_in_it_and_stops_nobody_after(store, opened
     assert slow.batches == [1, 3]
     ledger._store = store  # noqa: SLF001 (the disk is back)
     assert append(ledger).entry.serial == 1
+
+
+def test_the_next_commit_does_not_wait_for_the_answers_of_the_one_before(store):
+    finishing, go = threading.Event(), threading.Event()
+
+    def finish(growth):
+        if growth.tree.size == 1:
+            finishing.set()
+            assert go.wait(10)
+        return growth
+
+    def commit(drafts):
+        appended = store.append(drafts)
+        return appended.outcomes, appended.growth
+
+    batches = Batches(commit, finish)
+    place = Place(EntryKind.BLOCK, 1, b"{}", None)
+    first = threading.Thread(target=lambda: batches.append(Draft(place)))
+    first.start()
+    assert finishing.wait(10)
+
+    entry, growth = batches.append(Draft(place))
+
+    assert (entry.index, growth.tree.size) == (1, 2)
+    go.set()
+    first.join()
 
 
 # --- Proofs -----------------------------------------------------------------------
