@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import sqlalchemy as sa
 
@@ -171,7 +171,7 @@ class Store:
             made = make(newest)
             if made != newest:
                 connection.execute(sa.delete(tables.trust_current))
-                _insert(connection, tables.trust_current, [asdict(made)])
+                connection.execute(sa.insert(tables.trust_current), [asdict(made)])
             return made
 
         return self._database.write(work)
@@ -253,13 +253,6 @@ class Store:
             return connection.execute(ended).rowcount
 
         return self._database.write(work)
-
-
-def _insert(
-    connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]
-) -> None:
-    if rows:
-        connection.execute(sa.insert(table), rows)
 
 
 def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:

@@ -22,13 +22,15 @@ from ca.errors import (
     StoreUnavailable,
     TokenSpent,
 )
-from ca.ledger import EntryKind, canonical_json
+from ca.ledger import CheckpointSigner, EntryKind, canonical_json
 from ca.ledger.batches import Batches
 from ca.ledger.entry import Place
+from ca.signing_key import FileKey, KeyType
 from ca.store import Draft, Entry, Store, TokenUse
 from ca.store.tables import token_uses
 from tests.ledgers import (
     NOW,
+    ONLINE_KEY,
     ORIGIN,
     RECORD,
     append,
@@ -387,6 +389,14 @@ def test_another_root_at_the_same_size_stops_all_signers(ledger, tmp_path):
     with pytest.raises(LedgerStopped, match="other entries"):
         append(fork, seen=seen_in(ledger.checkpoint()))
     other.close()
+
+
+def test_only_an_ed25519_key_signs_checkpoints():
+    other = FileKey.generate(KeyType.ECDSA)
+
+    with pytest.raises(Misconfigured, match="not an Ed25519 key"):
+        CheckpointSigner(ORIGIN, other, trusted=[])
+    assert CheckpointSigner(ORIGIN, ONLINE_KEY, trusted=[other.blob]).origin
 
 
 def test_only_our_own_checkpoints_are_recognised(ledger):

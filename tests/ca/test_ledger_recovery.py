@@ -15,15 +15,16 @@ from ca.admin.__main__ import main
 from ca.errors import (
     Conflict,
     LedgerStopped,
+    Malformed,
     Misconfigured,
     StoreUnavailable,
     TokenSpent,
 )
 from ca.issue import Caller, issue_user_certificate
-from ca.ledger import EntryKind
+from ca.ledger import EntryKind, HighWater
 from ca.ledger.recovery import adopt_head, recover
 from ca.merkle import CompactTree
-from ca.store import PublishedCurrent, Store, TokenUse
+from ca.store import PublishedCurrent, Seen, Store, TokenUse
 from tests.authority import make_ca, opened, request_of
 from tests.fakes import FakeIdP
 from tests.ledgers import (
@@ -280,6 +281,15 @@ def test_a_file_that_cannot_be_written_refuses_and_loses_nothing(ledger, tmp_pat
     assert append(ledger).entry.serial == 2
 
 
+def test_a_checkpoint_that_the_file_has_no_room_for_is_refused(tmp_path):
+    file = tmp_path / "high-water"
+    high_water = HighWater(file, recognise=checkpoint_signer().recognise)
+
+    with pytest.raises(Malformed, match="too long"):
+        high_water.create(Seen(1, b"r" * 32, b"n" * 5000))
+    assert not file.exists()
+
+
 def test_creating_it_twice_keeps_the_first(ledger):
     newest = seen_in(append(ledger).signed)
 
@@ -368,3 +378,8 @@ def test_an_operator_adopts_the_head_with_and_without_a_checkpoint(
     assert "begins with 2 entries" in capsys.readouterr().out
     assert main([*arguments, *newest]) == 1
     assert "ledger is stopped" in capsys.readouterr().err
+
+    config = arguments[2:]
+    assert main(["ledger", "recover", str(tmp_path / "copy"), *config]) == 0
+    assert main([*arguments, *newest]) == 0
+    assert "begins with 4 entries" in capsys.readouterr().out
