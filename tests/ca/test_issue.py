@@ -409,6 +409,15 @@ def test_what_a_writer_of_the_database_planted_is_not_signed(change, authority, 
         issue(authority, request)
 
 
+def test_the_same_again_after_its_entry_was_erased_is_a_conflict(authority, idp):
+    request = request_of(idp)
+    index = int(issue(authority, request).serial) - 1
+    authority.store.erase(index)
+
+    with pytest.raises(Conflict):
+        issue(authority, request)
+
+
 def test_the_same_again_is_judged_by_the_policy_of_now(authority, idp):
     request = request_of(idp)
     issue(authority, request)
