@@ -10,6 +10,7 @@
     │   ├── RequestTimeWrong         signed more than a minute from now
     │   ├── CertificateForeign       not a user certificate of this CA
     │   ├── CertificateNotLive       it has ended, or has not begun
+    │   ├── CertificateElsewhere     it is good from other addresses only
     │   ├── CertificateUnrecorded    not on record, or no longer
     │   ├── CertificateDerived       bought with a signed request, so it signs none
     │   ├── TokenMalformed           not one compact JWS with sane JSON in it
@@ -107,6 +108,12 @@ class CertificateNotLive(Unauthenticated):
     """The request's certificate has ended, or has not begun."""
 
     code = "certificate_not_live"
+
+
+class CertificateElsewhere(Unauthenticated):
+    """The request's certificate is good from other addresses only."""
+
+    code = "certificate_elsewhere"
 
 
 class CertificateUnrecorded(Unauthenticated):

@@ -3,7 +3,8 @@
     1  form         one header, of exactly our form
     2  certificate  a user certificate that our user CA signed
     3  signature    by exactly that certificate's key, over this very request
-    4  time         of the request, within a minute; of the certificate, now
+    4  bounds       the request is a minute old at most; the certificate is good now,
+                    and from where the request comes
     5  record       it is what is on record under its serial
     6  worth        an ID token bought it: what a signed request bought signs none
     7  once         its id was never seen; durable before anything is answered
@@ -16,6 +17,7 @@ named that bought the certificate, on the word of the record.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +29,7 @@ from ca.errors import (
     AuthorizationMalformed,
     BadRequest,
     CertificateDerived,
+    CertificateElsewhere,
     CertificateForeign,
     CertificateNotLive,
     CertificateUnrecorded,
@@ -72,16 +75,24 @@ class RequestVerifier:
         self._user_ca_keys = user_ca_keys
         """The blobs of those that hosts trust, whichever of them signs now."""
 
-    def verify(self, call: Call, header: str | None, *, now: datetime) -> SignedBy:
+    def verify(
+        self,
+        call: Call,
+        header: str | None,
+        *,
+        source: IPv4Address | IPv6Address,
+        now: datetime,
+    ) -> SignedBy:
         """Prove the request, and spend its id: once only.
 
-        `header` is its `Authorization`. Raises a kind of `Unauthenticated`,
-        `RequestReplayed` or `StoreUnavailable`.
+        `header` is its `Authorization`, `source` the peer's address. Raises a kind of
+        `Unauthenticated`, `RequestReplayed`, `RateLimited` or `StoreUnavailable`.
         """
         shown = _parse(header)  # 1
         says, to_be_signed = self._ours(shown.certificate)  # 2
         self._verify_signature(call, shown, says)  # 3
         _refuse_other_times(shown, says, now=now)  # 4
+        _refuse_other_places(says, source)
         on_record = self._store.recorded(says.serial)
         identity = _identity(on_record, to_be_signed, says)  # 5 and 6
         self._store.spend_request(  # 7
@@ -184,6 +195,19 @@ def _refuse_other_times(
         )
     if not says.valid_after <= at < says.valid_before:
         raise CertificateNotLive("the certificate is not valid now", hint=_AGAIN)
+
+
+def _refuse_other_places(says: Certificate, source: IPv4Address | IPv6Address) -> None:
+    # sshd holds a certificate to it; a thief of key and certificate must not get
+    # around that here.
+    allowed = says.critical_options.get("source-address")
+    if allowed is not None and not any(
+        source in ip_network(network) for network in allowed.split(",")
+    ):
+        raise CertificateElsewhere(
+            f"the certificate is good from {allowed} only, not from {source}",
+            hint="ask from there, or sign with a certificate without that bound",
+        )
 
 
 class _Record(Struct, frozen=True):

@@ -7,6 +7,7 @@ from flask import g, request
 from ca.authority import Authority
 from ca.authorization import Call
 from ca.signed_request import SignedBy, is_signed
+from signer.peer import caller_of
 
 
 def request_is_signed() -> bool:
@@ -25,7 +26,11 @@ def prove_signer(authority: Authority, *, now: datetime) -> SignedBy:
         target=request.environ["RAW_URI"],
         body=request.get_data(),
     )
-    header = request.headers.get("Authorization")
-    signed_by = authority.request_verifier.verify(call, header, now=now)
+    signed_by = authority.request_verifier.verify(
+        call,
+        request.headers.get("Authorization"),
+        source=caller_of(authority).address,
+        now=now,
+    )
     g.log["signed_by"] = str(signed_by.serial)
     return signed_by

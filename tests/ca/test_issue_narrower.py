@@ -134,7 +134,7 @@ def asking(*principals, key=None, **wishes):
 def proved(authority, somebody, request, *, now=NOON):
     call = Call("POST", "/v1/user-certificates", msgspec.json.encode(request))
     header = somebody.sign(call, at=now)
-    return authority.request_verifier.verify(call, header, now=now)
+    return authority.request_verifier.verify(call, header, source=HERE.address, now=now)
 
 
 def narrower(authority, somebody, request, *, caller=HERE, now=NOON):
@@ -316,10 +316,10 @@ def test_the_same_request_again_is_a_replay(authority, idp):
     ada, request = sign_in(authority, idp), asking("ada")
     call = Call("POST", "/v1/user-certificates", msgspec.json.encode(request))
     header = ada.sign(call, at=NOON)
-    authority.request_verifier.verify(call, header, now=NOON)
+    authority.request_verifier.verify(call, header, source=HERE.address, now=NOON)
 
     with pytest.raises(RequestReplayed):
-        authority.request_verifier.verify(call, header, now=NOON)
+        authority.request_verifier.verify(call, header, source=HERE.address, now=NOON)
 
 
 def test_a_certificate_that_would_exceed_its_parent_is_a_fault_of_ours():

@@ -26,6 +26,7 @@ from ca.certificate import CertificateType
 from ca.errors import (
     AuthorizationMalformed,
     CertificateDerived,
+    CertificateElsewhere,
     CertificateForeign,
     CertificateNotLive,
     CertificateUnrecorded,
@@ -37,6 +38,7 @@ from ca.errors import (
 from ca.identity import Binding
 from ca.issue import Caller, issue_user_certificate
 from ca.ledger import canonical_json
+from ca.policy import load_policy
 from ca.signed_request import REMEMBERED, SignedBy
 from tests.authority import make_ca, opened, request_of
 from tests.certificates import ThrowawayCA
@@ -73,8 +75,8 @@ def ada(authority, idp):
     return sign_in(authority, idp)
 
 
-def verify(authority, header, *, call=CALL, now=NOW):
-    return authority.request_verifier.verify(call, header, now=now)
+def verify(authority, header, *, call=CALL, source=HERE.address, now=NOW):
+    return authority.request_verifier.verify(call, header, source=source, now=now)
 
 
 @contextmanager
@@ -292,6 +294,29 @@ def test_any_changed_byte_is_refused_cleanly(authority, ada, data):
 @pytest.mark.parametrize("now", [NOW + HOURS, NOW - timedelta(seconds=61)])
 def test_a_certificate_that_is_not_live_signs_nothing(authority, ada, now):
     refuse(authority, ada.sign(CALL, at=now), CertificateNotLive, now=now)
+
+
+BOUND = """
+[[rule]]
+name       = "from the office"
+issuer     = "corp"
+match      = { email_domain = "example.com" }
+require    = { source = ["192.0.2.0/24", "2001:db8::/32"] }
+principals = ["{email_local}"]
+validity   = "10h"
+"""
+
+
+def test_a_certificate_bound_to_addresses_signs_from_these_alone(authority, idp):
+    policy = load_policy(BOUND.encode(), issuers=frozenset({"corp"}))
+    ada = sign_in(replace(authority, policy=policy), idp)
+    assert "source-address" in ada.says.critical_options
+
+    for inside in ("192.0.2.250", "2001:db8::1"):
+        assert verify(authority, ada.sign(CALL, at=NOW), source=ip_address(inside))
+    for outside in ("198.51.100.1", "2001:db9::1"):
+        with pytest.raises(CertificateElsewhere, match=r"good from 192\.0\.2\.0/24"):
+            verify(authority, ada.sign(CALL, at=NOW), source=ip_address(outside))
 
 
 def test_a_certificate_of_another_ca_signs_nothing(authority, ada):
