@@ -14,6 +14,9 @@ import { createInterface } from 'node:readline';
 // Standard output is for the two lines above; the provider's warnings are not.
 console.info = console.warn = console.error;
 const { Provider } = await import('oidc-provider');
+const { createMemoryAdapter } = await import(
+  'oidc-provider/lib/adapters/memory_adapter.js'
+);
 
 const PEOPLE = {
   ada: {
@@ -54,6 +57,11 @@ const deviceClient = (id) => ({
 
 const NONCE_CLIENT = 'ca-login-device';
 
+// Of all providers that follow one another here: a sign-in that is under way outlives a
+// rotation of the signing keys, as it does elsewhere.
+const COOKIE_KEYS = [randomUUID()];
+const STORE = createMemoryAdapter();
+
 const makeKey = () => ({
   ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }),
   kid: randomUUID(),
@@ -87,7 +95,8 @@ const makeProvider = (issuer, keys) => {
     conformIdTokenClaims: false,
     findAccount: (_, id) =>
       PEOPLE[id] && { accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) },
-    cookies: { keys: [randomUUID()] },
+    adapter: STORE,
+    cookies: { keys: COOKIE_KEYS },
     jwks: { keys },
     pkce: { required: () => true },
     ttl: { IdToken: 300 },
