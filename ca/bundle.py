@@ -3,7 +3,8 @@
 Two signed documents, line by line, so that a POSIX shell can read them:
 
     roots      which CA keys to trust; signed by the root key
-    current    which roots hold now; signed by an online key of those roots
+    current    which roots and which KRL hold now; signed by an online key of those
+               roots
 
 A document is its text followed by the armoured SSHSIG over exactly that text. Words
 are separated by one space, lines end in LF, and an unknown line is an error: a reader
@@ -11,6 +12,7 @@ that skips what it does not know would skip a revocation one day.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -84,6 +86,8 @@ class Roots:
     online: tuple[TrustedKey, ...]
     closed_logs: tuple[ClosedLog, ...] = ()
     """Their checkpoints stop nobody any more."""
+    revoked_ca: tuple[str, ...] = ()
+    """CA keys that no host may ever take again; none of them is trusted above."""
 
     def user_ca_keys(self) -> tuple[str, ...]:
         """Return the lines of a `TrustedUserCAKeys` file."""
@@ -92,13 +96,15 @@ class Roots:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """Which roots hold now, and until when that is news."""
+    """Which roots and KRL hold now, and until when that is news."""
 
     version: int
     expires: int
     """Unix seconds; after that a reader raises an alarm, and keeps what it has."""
     roots_sha256: str
     """Hex SHA-256 of the whole roots document, its signature included."""
+    krl_sha256: str
+    """Hex SHA-256 of the KRL, which has no signature but this."""
 
 
 def join_signed(text: bytes, armour: str) -> bytes:
@@ -132,6 +138,7 @@ def render_roots(roots: Roots) -> bytes:
             for trusted in roots.host_ca
         ),
         *(f"online {trusted.state} {trusted.key}" for trusted in roots.online),
+        *(f"revoked-ca {key}" for key in roots.revoked_ca),
     ]
     return "".join(line + "\n" for line in lines).encode()
 
@@ -149,7 +156,9 @@ def parse_roots(text: bytes) -> Roots:
     user_ca = tuple(_trusted_key(words) for words in lines.run("user-ca", 3))
     host_ca = tuple(_host_ca_key(words) for words in lines.run("host-ca", 4))
     online = tuple(_trusted_key(words) for words in lines.run("online", 3))
+    revoked_ca = tuple(_key(words) for words in lines.run("revoked-ca", 2))
     lines.finish()
+    _refuse_trusted_and_revoked((*user_ca, *host_ca, *online), revoked_ca)
     return Roots(
         version=_number(version),
         root_key=root_key,
@@ -159,6 +168,7 @@ def parse_roots(text: bytes) -> Roots:
         host_ca=host_ca,
         online=online,
         closed_logs=closed_logs,
+        revoked_ca=revoked_ca,
     )
 
 
@@ -169,6 +179,7 @@ def render_current(current: Current) -> bytes:
         f"version {current.version}\n"
         f"expires {current.expires}\n"
         f"roots {current.roots_sha256}\n"
+        f"krl {current.krl_sha256}\n"
     ).encode()
 
 
@@ -178,10 +189,14 @@ def parse_current(text: bytes) -> Current:
     (version,) = lines.words("version", 1)
     (expires,) = lines.words("expires", 1)
     (roots_sha256,) = lines.words("roots", 1)
+    (krl_sha256,) = lines.words("krl", 1)
     lines.finish()
-    if _SHA256.fullmatch(roots_sha256) is None:
-        raise Malformed("the hash of the roots is not hex SHA-256")
-    return Current(_number(version), _number(expires), roots_sha256)
+    return Current(
+        version=_number(version),
+        expires=_number(expires),
+        roots_sha256=_sha256(roots_sha256),
+        krl_sha256=_sha256(krl_sha256),
+    )
 
 
 class _Lines:
@@ -225,6 +240,12 @@ def _number(word: str) -> int:
     return int(word)
 
 
+def _sha256(word: str) -> str:
+    if _SHA256.fullmatch(word) is None:
+        raise Malformed("a hash is not hex SHA-256")
+    return word
+
+
 def _origin(word: str) -> str:
     if _ORIGIN.fullmatch(word) is None:
         raise Malformed("the log's origin is not one")
@@ -246,6 +267,14 @@ def _state(word: str) -> KeyState:
 
 def _trusted_key(words: list[str]) -> TrustedKey:
     return TrustedKey(_state(words[0]), _key(words[1:3]))
+
+
+def _refuse_trusted_and_revoked(
+    trusted: Sequence[TrustedKey], revoked: Sequence[str]
+) -> None:
+    # One reader would take it and another one not.
+    if {key.key for key in trusted} & set(revoked):
+        raise Malformed("a key is listed as trusted and as revoked")
 
 
 def _host_ca_key(words: list[str]) -> HostCAKey:

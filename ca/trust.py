@@ -25,6 +25,9 @@ LIFE = timedelta(days=2)
 two days let a signer be down over a night without one."""
 
 
+_EMPTY_KRL = b"SSHKRL\n\0" + bytes((0, 0, 0, 1)) + bytes(32)
+
+
 @dataclass(frozen=True, slots=True)
 class SignedRoots:
     """The roots as the operator put them there, and what they say."""
@@ -95,8 +98,9 @@ class Trust:
         """Return the newest *current*, as a signed document."""
         latest = self._latest
         if latest is None or not self._is_fresh(latest, now):
-            # The part first: whoever sees the new *current* must find what it names.
+            # The parts first: whoever sees the new *current* must find what it names.
             self._store.add_blob(self._signed_roots.sha256, self._signed_roots.document)
+            self._store.add_blob(hashlib.sha256(_EMPTY_KRL).hexdigest(), _EMPTY_KRL)
             latest = self._latest = self._store.publish(self._maker(now))
         return latest.document
 
@@ -137,7 +141,12 @@ class Trust:
     def _sign_current(self, version: int, now: datetime) -> bytes:
         expires = int((now + LIFE).timestamp())
         text = bundle.render_current(
-            Current(version, expires, self._signed_roots.sha256)
+            Current(
+                version=version,
+                expires=expires,
+                roots_sha256=self._signed_roots.sha256,
+                krl_sha256=hashlib.sha256(_EMPTY_KRL).hexdigest(),
+            )
         )
         armour = self._online_key.sign_message(bundle.CURRENT_NAMESPACE, text)
         return bundle.join_signed(text, armour)

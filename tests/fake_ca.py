@@ -35,6 +35,9 @@ from tests.fakes import Answer
 VERSION = 1795330000000
 """A version of the roots, in Unix milliseconds, as the real ones are."""
 
+EMPTY_KRL = b"SSHKRL\n\0" + bytes((0, 0, 0, 1)) + bytes(32)
+"""The smallest one: it revokes nothing."""
+
 KEYS = ("root", "user_ca", "host_ca", "online", "other", "stranger")
 
 
@@ -105,6 +108,11 @@ class FakeCA:
         self.online_state = bundle.KeyState.ACTIVE
         self.log_origin = self.ledger.origin
         self.closed_logs: tuple[bundle.ClosedLog, ...] = ()
+        self.revoked_ca: tuple[str, ...] = ()
+        self.host_domains: tuple[str, ...] = ("*.a.test",)
+        self.krl = EMPTY_KRL
+        self.krl_named: bytes | None = None
+        """Another KRL than the one that is served, to be named by *current*."""
         # What it says about itself.
         self.clock_ahead = 0
         """Seconds that its clock is ahead of the machine's."""
@@ -154,19 +162,24 @@ class FakeCA:
             log_origin=self.log_origin,
             serial_base=self.ledger.serial_base,
             user_ca=(bundle.TrustedKey(self.user_ca_state, self.public("user_ca")),),
-            host_ca=(bundle.HostCAKey(active, self.public("host_ca"), ("*.a.test",)),),
+            host_ca=(
+                bundle.HostCAKey(active, self.public("host_ca"), self.host_domains),
+            ),
             online=(bundle.TrustedKey(self.online_state, self.public("online")),),
             closed_logs=self.closed_logs,
+            revoked_ca=self.revoked_ca,
         )
         text = bundle.render_roots(roots)
         return self.sign(text, bundle.ROOTS_NAMESPACE, self.roots_signed_by)
 
     def current(self) -> bytes:
         """Return the current document as it is now."""
+        krl = self.krl if self.krl_named is None else self.krl_named
         current = bundle.Current(
             version=self.current_version,
             expires=int(time.time()) + self.expires_in,
             roots_sha256=hashlib.sha256(self.roots()).hexdigest(),
+            krl_sha256=hashlib.sha256(krl).hexdigest(),
         )
         text = bundle.render_current(current)
         return self.sign(text, bundle.CURRENT_NAMESPACE, self.current_signed_by)
@@ -213,8 +226,9 @@ class FakeCA:
                 return _json(certificate=line, left_out=self.left_out, ledger=proof)
             case ["trust", "current"]:
                 return _text(self.current())
-            case ["trust", "blob", _]:
-                return _text(self.roots())
+            case ["trust", "blob", sha256]:
+                is_krl = hashlib.sha256(self.krl).hexdigest() == sha256
+                return _text(self.krl if is_krl else self.roots())
         return problem(404, "not_found", "there is no such thing")
 
 

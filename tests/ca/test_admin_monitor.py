@@ -88,7 +88,7 @@ class Site(ThreadingHTTPServer):
         digest = sha256(roots).hexdigest()
         self.files[f"v1/trust/blob/{digest}"] = roots
         self.files["v1/trust/current"] = self._signed(
-            bundle.render_current(bundle.Current(1, 2, digest)),
+            bundle.render_current(bundle.Current(1, 2, digest, "00" * 32)),
             bundle.CURRENT_NAMESPACE,
             self.signed_by["current"],
         )

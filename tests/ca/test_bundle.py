@@ -1,12 +1,13 @@
 """The trust bundle's texts have one spelling, and all others are refused."""
 
 import dataclasses
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca import bundle
+from ca import bundle, wire
 from ca.bundle import ClosedLog, Current, HostCAKey, KeyState, Roots, TrustedKey
 from ca.certificate import render_line
 from ca.errors import CAError, Malformed
@@ -29,8 +30,17 @@ ROOTS = Roots(
     ),
     online=(TrustedKey(KeyState.ACTIVE, KEY),),
     closed_logs=(ClosedLog("ca.example.com/log/0", 17),),
+    revoked_ca=(FileKey.generate().line, FileKey.generate().line),
 )
-CURRENT = Current(1767225600001, 1767398400, "ab" * 32)
+CURRENT = Current(1767225600001, 1767398400, "ab" * 32, "cd" * 32)
+NUMBERS = st.integers(min_value=0, max_value=10**19 - 1)
+HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
+ED25519 = wire.text("ssh-ed25519")
+KEYS = st.binary(min_size=32, max_size=32).map(
+    lambda public: f"ssh-ed25519 {b64encode(ED25519 + wire.string(public)).decode()}"
+)
+STATES = st.sampled_from(KeyState)
+DOMAINS = st.from_regex(r"(\*\.)?[a-z0-9-]{1,9}(\.[a-z0-9-]{1,9}){0,2}", fullmatch=True)
 
 
 def test_roots_read_back_as_they_were_written():
@@ -43,6 +53,47 @@ def test_current_reads_back_as_it_was_written():
 
 def test_the_lines_of_trusted_user_ca_keys_are_all_trusted_keys_in_order():
     assert ROOTS.user_ca_keys() == tuple(key.key for key in ROOTS.user_ca)
+
+
+@given(
+    st.builds(
+        Roots,
+        version=NUMBERS,
+        root_key=KEYS,
+        log_origin=st.just("ca.example.com/log/1"),
+        serial_base=NUMBERS,
+        user_ca=st.lists(st.builds(TrustedKey, STATES, KEYS)).map(tuple),
+        host_ca=st.lists(
+            st.builds(HostCAKey, STATES, KEYS, st.lists(DOMAINS).map(tuple))
+        ).map(tuple),
+        online=st.lists(st.builds(TrustedKey, STATES, KEYS)).map(tuple),
+        closed_logs=st.just(()),
+        revoked_ca=st.lists(KEYS).map(tuple),
+    )
+)
+def test_all_roots_read_back_unless_they_trust_what_they_revoke(roots):
+    trusted = {key.key for key in (*roots.user_ca, *roots.host_ca, *roots.online)}
+    text = bundle.render_roots(roots)
+
+    if trusted & set(roots.revoked_ca):
+        with pytest.raises(Malformed):
+            bundle.parse_roots(text)
+    else:
+        assert bundle.parse_roots(text) == roots
+
+
+@given(st.builds(Current, NUMBERS, NUMBERS, HASHES, HASHES))
+def test_every_current_reads_back_as_it_was_written(current):
+    assert bundle.parse_current(bundle.render_current(current)) == current
+
+
+@pytest.mark.parametrize("kind", ["user_ca", "host_ca", "online"])
+def test_a_key_is_not_both_trusted_and_revoked(kind):
+    trusted = getattr(ROOTS, kind)[-1].key
+    both = dataclasses.replace(ROOTS, revoked_ca=(*ROOTS.revoked_ca, trusted))
+
+    with pytest.raises(Malformed, match="trusted and as revoked"):
+        bundle.parse_roots(bundle.render_roots(both))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +119,9 @@ def test_the_lines_of_trusted_user_ca_keys_are_all_trusted_keys_in_order():
         ("online active", "offline active"),
         ("online active", "frobnicate active"),
         ("host-ca staged", "host-ca staged extra"),
+        ("revoked-ca ssh-ed25519", "revoked-ca active ssh-ed25519"),
+        ("revoked-ca ssh-ed25519", "revoked-ca ssh-rsa"),
+        ("online active", "revoked-ca ssh-ed25519 AAAA\nonline active"),
         ("\n", "\r\n"),
         ("\n", " \n"),
     ],
@@ -86,8 +140,10 @@ def test_roots_spelled_otherwise_are_malformed(old, new):
         b"",
         b"\n",
         b"daypass-current-v1",
-        b"daypass-current-v1\nversion 1\nexpires 2\nroots " + b"AB" * 32 + b"\n",
-        b"daypass-current-v1\nversion 1\nexpires 2\nroots " + b"ab" * 31 + b"\n",
+        bundle.render_current(CURRENT).replace(b"ab" * 32, b"AB" * 32),
+        bundle.render_current(CURRENT).replace(b"cd" * 32, b"cd" * 31),
+        bundle.render_current(CURRENT).replace(b"krl", b"crl"),
+        bundle.render_current(CURRENT).replace(b"krl " + b"cd" * 32 + b"\n", b""),
         bundle.render_current(CURRENT) + b"more 1\n",
         bundle.render_current(CURRENT)[:-1],
         bundle.render_current(CURRENT).replace(b"v1", b"v\xc3\xa9"),
