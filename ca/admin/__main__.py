@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import certificates, check, database, init, ledger, policy
+from ca.admin import certificates, check, database, init, keys, ledger, policy
 from ca.admin.command import (
     DENIED,
     DONE,
@@ -33,6 +33,7 @@ Look after a certificate authority, on the signer's own machine.
   init DIR        make a new CA: configuration, policy, keys, roots, database
   check-config    read configuration and policy, and print what is in force
   db upgrade      bring the database to the schema of this program
+  keys            sign-roots: sign new roots with the root key, on any machine
   policy          check | test | explain: who gets what, why, and is it meant so
   ledger          verify | show | export | monitor | reconcile | erase-record |
                   recover | adopt-head
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "init": init,
     "check-config": check,
     "db": database,
+    "keys": keys,
     "policy": policy,
     "certificates": certificates,
     "ledger": ledger,
