@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -124,8 +125,8 @@ def small_lists(draw, ca_key):
     )
     form = draw(st.sampled_from(sorted(HASHES)))
     keys = draw(st.sets(st.sampled_from([SUBJECT, ca_key, ANOTHER])))
-    listed = tuple(map(HASHES[form], sorted(keys)))
-    return replace(KRL(1, NOON, certificates=(revoked,)), **{form: listed})
+    listed: dict[str, Any] = {form: tuple(map(HASHES[form], sorted(keys)))}
+    return replace(KRL(1, NOON, certificates=(revoked,)), **listed)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
