@@ -9,6 +9,9 @@
     proof_ms_1e6           both proofs for an answer, in a ledger of 1,000,000 entries
     rss_mb_1e6             memory of a process that appends to such a ledger
     ca_login_proof_ms      all that `ca-login` checks of the ledger, ssh-keygen included
+    krl_100k_bytes         a KRL of 100,000 serials, 1 in 100 of those issued
+    krl_100k_ms            writing it
+    krl_login_ratio        a login at a host that has it over one with an empty KRL
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
 issue take turns in one process, so that what else the machine does hits both, and the
@@ -39,7 +42,7 @@ from ca.messages import SignRequest
 from ca.store import Draft, Entry
 from client import ledger
 from client.messages import LedgerProof
-from tests import bench_ledger
+from tests import bench_krl, bench_ledger
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.bench_http import measure_http
 from tests.fakes import FakeIdP
@@ -69,6 +72,7 @@ def main() -> int:
         floor = partial(per_second, make_floor(), FLOOR_CERTIFICATES)
         figures |= measure_http(ROOT / folder, idp, floor)
         figures |= bench_ledger.run(ROOT / folder)
+        figures |= bench_krl.measure(ROOT / folder)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:{width}}  {value:10,.3f}")

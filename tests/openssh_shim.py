@@ -1,6 +1,7 @@
 """Our core in the place of ssh-keygen, wherever OpenSSH's own tests certify a key.
 
     OpenSSH's script ──▶ SHIM (sh) ──┬─ -s CA_KEY … ──▶ Certifier, in the test's process
+                                     ├─ -k … ─────────▶ the same (`tests.krl_shim`)
                                      └─ all else ─────▶ the machine's ssh-keygen
 
 The script believes that it runs ssh-keygen. What it asks for is made by
@@ -31,7 +32,9 @@ from ca.certificate import EXTENSIONS, Certificate, CertificateType, parse_line
 from ca.errors import BadRequest
 from ca.signing_key import FileKey
 from ca.signing_key.file_key import PrivateKey
+from tests import krl_shim
 from tests.certificates import by_hand, options, texts
+from tests.krl_shim import Answer
 
 _SCRIPT = """\
 #!/bin/sh
@@ -39,7 +42,7 @@ _SCRIPT = """\
 certify=no
 for word; do
     case $word in
-    -s) certify=yes ;;
+    -s | -k*) certify=yes ;;
     -Y*) exec {real} "$@" ;;
     esac
 done
@@ -59,18 +62,6 @@ _KNOWN = {"-s", "-I", "-h", "-n", "-z", "-V", "-O", "-q", "-t"}
 
 _DEFAULT_EXTENSIONS = tuple(sorted(EXTENSIONS - {"no-touch-required"}))
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of one wish for a certificate."""
-
-    by: str
-    """`core`, `hand` or `ssh-keygen`."""
-    why: str
-    """Why the core did not make it all."""
-    algorithm: str = ""
-    """What our key signed it with."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +132,13 @@ class Certifier:
 
     def _answer(self, words: list[str]) -> str:
         try:
-            answer = self._certify(read_wish(words))
+            answer = (
+                krl_shim.write(words)
+                if any(word.startswith("-k") for word in words)
+                else self._certify(read_wish(words))
+            )
+        except krl_shim.Refused:
+            return "refused"
         except Exception as fault:  # noqa: BLE001 (the test's to judge, in its thread)
             self.faults.append(fault)
             return "fault"

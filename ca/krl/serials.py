@@ -8,9 +8,11 @@ Each section has 5 bytes more, a bitmap 9. Which form each run takes, and which 
 share a section, is decided for all of them together, in one walk from the lowest up.
 """
 
+import struct
 from bisect import bisect
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 from ca import wire
 from ca.errors import BadRequest, Malformed
@@ -38,11 +40,9 @@ class Form(IntEnum):
 # In bits, so that a bitmap that goes on costs what it grows by. A bitmap has the bit
 # of its sign, and ends on a whole byte.
 _SECTION = 8 * 5
-_BEGIN = {
-    Form.LIST: _SECTION,
-    Form.RANGE: _SECTION + 8 * 16,
-    Form.BITMAP: _SECTION + 8 * (8 + 4 + 1),
-}
+_BEGIN_LIST = _SECTION
+_BEGIN_RANGE = _SECTION + 8 * 16
+_BEGIN_BITMAP = _SECTION + 8 * (8 + 4 + 1)
 _SERIAL = 8 * 8
 _NEVER = 1 << 80
 
@@ -102,53 +102,63 @@ def _sections(runs: Runs) -> list[tuple[Form, Runs]]:
     sections: list[tuple[Form, Runs]] = []
     end = len(runs)
     while end:
-        form, began = ways[end - 1][0], end - 1
-        while not ways[began][1][form]:
+        form, began = ways[end - 1].best, end - 1
+        while form not in ways[began].begins:
             began -= 1
         sections.append((form, runs[began:end]))
         end = began
     return sections[::-1]
 
 
-def _ways(runs: Runs) -> Iterator[tuple[Form, dict[Form, bool]]]:
-    """Yield the best form to end with after each run, and whether each begins here."""
+class _Way(NamedTuple):
+    best: Form
+    """What to end with after this run, if no run follows in the same section."""
+    begins: frozenset[Form]
+    """The forms that begin a section here, if one of them has this run."""
+
+
+# Each of the twelve there are, once: a way is chosen for each run.
+_WAYS = {
+    (best, lists, maps): _Way(
+        best,
+        frozenset(
+            {Form.RANGE, *[Form.LIST] * lists, *[Form.BITMAP] * maps},
+        ),
+    )
+    for best in Form
+    for lists in (False, True)
+    for maps in (False, True)
+}
+
+
+def _ways(runs: Runs) -> Iterator[_Way]:
     best, listed, mapped = 0, _NEVER, _NEVER
     map_begins, before = 0, 0
     for first, last in runs:
         count = last - first + 1
-        begin_list = best + _BEGIN[Form.LIST]
-        begin_map = best + _BEGIN[Form.BITMAP] if count <= MOST_BITS else _NEVER
-        ranged = best + _BEGIN[Form.RANGE]
-        grow_map = mapped + last - before
+        new_list, new_map = best + _BEGIN_LIST, best + _BEGIN_BITMAP
+        ranged = best + _BEGIN_RANGE
+        mapped += last - before
         if last - map_begins >= MOST_BITS:
-            grow_map = _NEVER
-        list_begins, new_map = begin_list <= listed, begin_map + count <= grow_map
-        listed = min(begin_list, listed) + _SERIAL * count
-        mapped = begin_map + count if new_map else grow_map
-        if new_map:
+            mapped = _NEVER
+        lists, maps = new_list <= listed, new_map + count <= mapped
+        if maps:
+            mapped = new_map + count if count <= MOST_BITS else _NEVER
             map_begins = first
+        listed = (new_list if lists else listed) + _SERIAL * count
         best = min(listed, ranged, mapped)
-        form = (
-            Form.RANGE
-            if best == ranged
-            else Form.LIST
-            if best == listed
-            else Form.BITMAP
-        )
-        yield (
-            form,
-            {Form.LIST: list_begins, Form.RANGE: True, Form.BITMAP: new_map},
-        )
+        if best == listed:
+            form = Form.LIST
+        else:
+            form = Form.RANGE if best == ranged else Form.BITMAP
+        yield _WAYS[form, lists, maps]
         before = last
 
 
 def _render(form: Form, runs: Runs) -> bytes:
     if form is Form.LIST:
-        data = b"".join(
-            wire.u64(serial)
-            for first, last in runs
-            for serial in range(first, last + 1)
-        )
+        serials = [n for first, last in runs for n in range(first, last + 1)]
+        data = struct.pack(f">{len(serials)}Q", *serials)
     elif form is Form.RANGE:
         ((first, last),) = runs
         data = wire.u64(first) + wire.u64(last)

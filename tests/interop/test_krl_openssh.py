@@ -9,8 +9,6 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -125,8 +123,16 @@ def small_lists(draw, ca_key):
     )
     form = draw(st.sampled_from(sorted(HASHES)))
     keys = draw(st.sets(st.sampled_from([SUBJECT, ca_key, ANOTHER])))
-    listed: dict[str, Any] = {form: tuple(map(HASHES[form], sorted(keys)))}
-    return replace(KRL(1, NOON, certificates=(revoked,)), **listed)
+    listed = dict.fromkeys(HASHES, ())
+    listed[form] = tuple(map(HASHES[form], sorted(keys)))
+    return KRL(
+        1,
+        NOON,
+        certificates=(revoked,),
+        keys=listed["keys"],
+        sha1=listed["sha1"],
+        sha256=listed["sha256"],
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

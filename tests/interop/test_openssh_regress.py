@@ -4,6 +4,7 @@ Debian ships them (openssh-tests), in the version of the sshd that they try. The
 hundreds of times, with every key type, with certificates that must work and with more
 that must not. Where they certify a key, `tests/openssh_shim.py` answers; how often it
 had to do what our core refuses, and how often it left it to ssh-keygen, is stated here.
+The KRLs of `krl` are all written by `ca.krl`.
 """
 
 import os
@@ -19,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.openssh_shim import Answer, Certifier, certify
+from tests.krl_shim import Answer
+from tests.openssh_shim import Certifier, certify
 from tests.sshd import find_sshd
 
 REGRESS = Path("/usr/lib/openssh/regress")
@@ -47,6 +49,8 @@ SCRIPTS = {
     "cert-file": Expected(4, {}),
     "cert-hostkey": Expected(43, {UNNAMED: 36, HOST_OPTIONS: 9, DSA: 10, FIDO_CA: 2}),
     "cert-userkey": Expected(60, {UNNAMED: 8, DSA: 2, FIDO_CA: 2}),
+    # By the core: all of its KRLs.
+    "krl": Expected(100, {UNNAMED: 22, DSA: 4}),
     "sshsig": Expected(7, {DSA: 1}),
 }
 
