@@ -72,6 +72,7 @@ class Authority:
         try:
             self.store.check_schema()
             found += self.ledger.problems()
+            found += self.trust.problems()
         except CAError as error:
             found.append(error.detail)
         return found
@@ -96,10 +97,7 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
     host_ca_key = None if config.host_ca_key is None else open_key(config.host_ca_key)
     online_key = open_key(config.online_key)
     signed_roots = load_roots(config.roots_file)
-    require_active(user_ca_key, signed_roots.roots.user_ca)
-    if host_ca_key is not None:
-        require_active(host_ca_key, signed_roots.roots.host_ca)
-    require_active(online_key, signed_roots.roots.online)
+    _refuse_untrusted(signed_roots.roots, user_ca_key, host_ca_key, online_key)
     ledger = open_ledger(config, store, signed_roots.roots, online_key)
     ledger.open()
     return Authority(
@@ -122,6 +120,19 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         host_ca_key=host_ca_key,
         trust=Trust(store, signed_roots=signed_roots, online_key=online_key),
     )
+
+
+def _refuse_untrusted(
+    roots: Roots,
+    user_ca_key: SigningKey,
+    host_ca_key: SigningKey | None,
+    online_key: SigningKey,
+) -> None:
+    """Raise `Misconfigured` where nobody would take what one of our keys signs."""
+    require_active(user_ca_key, roots.user_ca, revoked=roots.revoked_ca)
+    if host_ca_key is not None:
+        require_active(host_ca_key, roots.host_ca, revoked=roots.revoked_ca)
+    require_active(online_key, roots.online, revoked=roots.revoked_ca)
 
 
 def open_ledger(

@@ -35,6 +35,7 @@
         ├── KeyUnavailable           a private key cannot be opened or used
         ├── StoreUnavailable         the database refuses
         ├── LedgerStopped            records were lost, and an operator must recover
+        ├── PublicationRefused       what would be published did not pass the gate
         └── Misconfigured            a file an operator wrote is wrong
 
 `signer.problems` maps each class to an HTTP status; a test fails for a class that
@@ -272,6 +273,12 @@ class LedgerStopped(Unavailable):
     """The ledger lacks what it once showed; nothing is issued until it is recovered."""
 
     code = "ledger_stopped"
+
+
+class PublicationRefused(Unavailable):
+    """What would be published did not pass the gate, and nothing was before."""
+
+    code = "publication_refused"
 
 
 class Misconfigured(Unavailable):

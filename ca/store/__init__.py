@@ -8,6 +8,7 @@
     recover     lost entries taken back
     locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once
+    revoked     what is revoked
     pages       certificates on record, newest first, a page at a time
     engine      how the database at a URL is opened: `sqlite` or `postgresql`
     transactions  how a transaction is run, and run again
@@ -20,10 +21,11 @@ What the database itself says never crosses this package's edge: it becomes
 from ca.store.append import Appended
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.buckets import MINUTE, Take, limited
-from ca.store.database import LogHead, PublishedCurrent, Store
+from ca.store.database import LogHead, PublicationMark, PublishedCurrent, Store
 from ca.store.pages import Span, StoredCertificate
 from ca.store.recover import Recovered
 from ca.store.requests import Recorded
+from ca.store.revoked import Revocations, RevokedSerial
 from ca.store.tree import Growth, Seen
 
 __all__ = [
@@ -33,9 +35,12 @@ __all__ = [
     "Entry",
     "Growth",
     "LogHead",
+    "PublicationMark",
     "PublishedCurrent",
     "Recorded",
     "Recovered",
+    "Revocations",
+    "RevokedSerial",
     "Seen",
     "Span",
     "Store",

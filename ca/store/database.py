@@ -1,6 +1,6 @@
 """The store: one method, one transaction, durable when the method returns."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
-from ca.store import buckets, erase, pages, requests, tables, tree
+from ca.store import buckets, erase, pages, requests, revoked, tables, tree
 from ca.store.append import Appended, Appending, entry_in, refusal
 from ca.store.batch import Draft, Entry
 from ca.store.buckets import Take
 from ca.store.engine import translated
 from ca.store.recover import Recovered, Recovery
+from ca.store.revoked import Revocations
 from ca.store.transactions import Database, Head
 from ca.store.tree import Seen
 
@@ -30,6 +31,16 @@ class PublishedCurrent:
     published: int
     roots_sha256: str
     document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationMark:
+    """What there was to publish at one moment."""
+
+    revoked: int
+    """`Store.revocation_mark()`."""
+    version: int
+    """Of the newest *current*; 0 before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,24 +166,35 @@ class Store:
         with translated():
             erase.empty_write_ahead_log(self._database.engine)
 
-    def publish(
-        self, make: Callable[[PublishedCurrent | None], PublishedCurrent]
-    ) -> PublishedCurrent:
-        """Publish what `make` makes of the newest *current*; the same is no change.
+    def revocations(self) -> Revocations:
+        """Return all that is revoked."""
+        return self._database.read(revoked.revocations)
 
-        Under the head's lock, so that versions grow whoever publishes. While the
-        ledger is stopped the newest one stays.
+    def revocation_mark(self) -> int:
+        """Return a number that changes whenever more is revoked."""
+        return self._database.read(revoked.mark)
+
+    def publication_mark(self) -> PublicationMark:
+        """Return what changes with whatever a new *current* would have to say."""
+        return self._database.read(_publication_mark)
+
+    def publish(
+        self, current: PublishedCurrent, *, unless_since: PublicationMark
+    ) -> bool:
+        """Publish a *current*, unless something was published or revoked since.
+
+        Under the head's lock, so that versions grow whoever publishes, and nothing is
+        un-revoked by who was slow. Raises `LedgerStopped` while the ledger is stopped.
         """
 
-        def work(connection: sa.Connection, head: Head) -> PublishedCurrent:
-            newest = _newest_current(connection)
+        def work(connection: sa.Connection, head: Head) -> bool:
             if head.stopped is not None:
-                return _require(newest, head.stopped)
-            made = make(newest)
-            if made != newest:
-                connection.execute(sa.delete(tables.trust_current))
-                connection.execute(sa.insert(tables.trust_current), [asdict(made)])
-            return made
+                raise refusal(head.stopped)
+            if _publication_mark(connection) != unless_since:
+                return False
+            connection.execute(sa.delete(tables.trust_current))
+            connection.execute(sa.insert(tables.trust_current), [asdict(current)])
+            return True
 
         return self._database.write(work)
 
@@ -263,10 +285,12 @@ def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:
     return None if row is None else PublishedCurrent(**row._mapping)  # noqa: SLF001
 
 
-def _require(newest: PublishedCurrent | None, stopped: str) -> PublishedCurrent:
-    if newest is None:
-        raise refusal(stopped)
-    return newest
+def _publication_mark(connection: sa.Connection) -> PublicationMark:
+    version = sa.func.max(tables.trust_current.c.version)
+    return PublicationMark(
+        revoked=revoked.mark(connection),
+        version=connection.scalar(sa.select(version)) or 0,
+    )
 
 
 def _log_head(connection: sa.Connection) -> LogHead:

@@ -211,21 +211,24 @@ CURRENT = PublishedCurrent(version=1, published=5, roots_sha256="00", document=b
 
 def test_only_the_newest_current_is_kept(store):
     assert store.newest_current() is None
-    store.publish(lambda _newest: CURRENT)
+    assert store.publish(CURRENT, unless_since=store.publication_mark())
     newer = PublishedCurrent(
         version=2, published=6, roots_sha256="00", document=b"newer"
     )
 
-    published = store.publish(lambda newest: newer if newest == CURRENT else newest)
+    assert store.publish(newer, unless_since=store.publication_mark())
 
-    assert published == newer
     assert store.newest_current() == newer
 
 
-def test_publishing_the_same_is_no_change(store):
-    store.publish(lambda _newest: CURRENT)
+def test_whoever_was_faster_has_published(store):
+    before = store.publication_mark()
+    store.publish(CURRENT, unless_since=before)
+    late = PublishedCurrent(version=2, published=6, roots_sha256="00", document=b"late")
 
-    assert store.publish(lambda newest: newest) == CURRENT
+    assert not store.publish(late, unless_since=before)
+
+    assert store.newest_current() == CURRENT
 
 
 def test_a_blob_is_kept_by_its_hash(store):
