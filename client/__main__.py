@@ -20,7 +20,20 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     # First stage: a command that ssh runs at every connection branches off here,
     # before anything is imported.
+    if arguments and arguments[0] in {"check", "ensure"}:
+        from client import usable  # noqa: PLC0415 see above
+
+        answer = usable.answer(arguments[0], arguments[1:])
+        if answer is not None:
+            return _end(answer) if argv is None else answer
     return _run(arguments)
+
+
+def _end(status: int) -> int:
+    """End at once: nothing was opened or printed, and taking Python down takes time."""
+    import os  # noqa: PLC0415 loaded long since
+
+    os._exit(status)
 
 
 def _run(arguments: list[str]) -> int:
@@ -61,6 +74,10 @@ def _find(name: str, terminal: "Terminal") -> "Command":
     match name:
         case "":
             from client.login import run  # noqa: PLC0415
+        case "check":
+            from client.check import run  # noqa: PLC0415
+        case "ensure":
+            from client.ensure import run  # noqa: PLC0415
         case "setup":
             from client.setup import run  # noqa: PLC0415
         case "status":

@@ -29,6 +29,12 @@ class NoCertificate(CAError):
     code = "no_certificate"
 
 
+class SignInNeeded(CAError):
+    """Somebody has to sign in, and nobody may be asked."""
+
+    code = "sign_in_needed"
+
+
 class SignInFailed(CAError):
     """The identity provider or the person did not complete the sign-in."""
 
@@ -95,6 +101,7 @@ _EXIT_CODES: Mapping[type[CAError], int] = {
     NoCertificate: NO_CERTIFICATE,
     Unauthenticated: 4,
     SignInFailed: 4,
+    SignInNeeded: 4,
     TokenSpent: 4,
     Denied: 5,
     RateLimited: 7,

@@ -10,17 +10,18 @@ certificate has passed every check; whatever fails before that leaves the key an
 certificate of the morning as they were.
 """
 
+import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ca.binding import audience_for
 from ca.certificate import Certificate, parse_line, refuse_principal
 from ca.errors import BadRequest
-from client import acceptance, flows, ledger, profile, prove
+from client import acceptance, flows, ledger, lock, profile, prove
 from client.api import CA, Bundle, SignRequest, SignResponse
 from client.arguments import Parser
 from client.description import describe
-from client.failure import DONE, LedgerUntrue, Misuse, Unable
+from client.failure import DONE, LedgerUntrue, Misuse, SignInNeeded, Unable
 from client.keys import ExistingKey, KeyFiles
 from client.profile import Profile
 from client.terminal import Terminal
@@ -37,6 +38,8 @@ ca-login: sign in once, then ssh for a workday
   ca-login --device                        by a code, wherever we are
   ca-login --key ~/.ssh/id_ed25519_sk      for a key that you have, also a FIDO key
   ca-login --token-file FILE               with an ID token that you have; - is stdin
+  ca-login check                           is the certificate good: the exit code
+  ca-login ensure                          for ssh: sign in, if it is not
   ca-login status                          who am I, until when
   ca-login logout                          remove key and certificate
 
@@ -63,18 +66,21 @@ refused, 5 denied by policy, 6 approval pending, 7 CA unreachable, 8 clock wrong
 9 drift found, 130 interrupted
 """
 
+NEVER_ASK = "CA_LOGIN_NEVER_ASK"
+"""Set by who runs ssh only to see what it would do: nobody is signed in then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What was asked on the command line."""
 
-    profile: str | None
-    principals: tuple[str, ...]
-    validity_seconds: int | None
-    reason: str | None
-    key: str | None
-    print_audience: bool
-    how: prove.How
+    profile: str | None = None
+    principals: tuple[str, ...] = ()
+    validity_seconds: int | None = None
+    reason: str | None = None
+    key: str | None = None
+    print_audience: bool = False
+    how: prove.How = field(default_factory=prove.How)
 
 
 def run(argv: list[str], terminal: Terminal) -> int:
@@ -87,11 +93,22 @@ def run(argv: list[str], terminal: Terminal) -> int:
     if options.print_audience:
         return _print_audience(chosen, existing, terminal)
     keys = KeyFiles(chosen.name, existing)
+    # Whoever runs `ensure` waits for us; we wait for nobody, who may have gone home.
+    with lock.held(profile.lock_of(chosen)):
+        sign_in(chosen, keys, options, terminal)
+    return DONE
+
+
+def sign_in(
+    chosen: Profile, keys: KeyFiles, options: Options, terminal: Terminal
+) -> None:
+    """Sign in, and say until when that lasts."""
+    if os.environ.get(NEVER_ASK):
+        raise SignInNeeded(f"{NEVER_ASK} is set, so nobody signs in")
     keys.discard_expired(time.time())
     with CA(chosen.url) as ca:
         certificate, response = _sign_in(ca, chosen, keys, options, terminal)
     _say(chosen, keys, certificate, response, terminal)
-    return DONE
 
 
 def _print_audience(
@@ -236,27 +253,24 @@ def _say(
 
 def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser = Parser("ca-login", HELP)
-    parser.add_argument("--principal", action="append", default=[], type=_principal)
-    parser.add_argument("--validity", type=parse_length)
-    parser.add_argument("--reason")
-    parser.add_argument("--key")
-    parser.add_argument("--print-audience", action="store_true")
-    parser.add_argument("--issuer")
-    parser.add_argument("--no-open", action="store_true")
-    ways = parser.add_mutually_exclusive_group()
-    for flow in (flows.BROWSER, flows.DEVICE):
-        ways.add_argument(f"--{flow}", dest="flow", action="store_const", const=flow)
-    ways.add_argument("--token-file")
+    parser.add_option("--principal", _principal, many=True)
+    parser.add_option("--validity", parse_length)
+    for name in ("--reason", "--key", "--issuer", "--token-file"):
+        parser.add_option(name)
+    for name in ("--print-audience", "--no-open", "--browser", "--device"):
+        parser.add_switch(name)
+    parser.exclude("--browser", "--device", "--token-file")
     values = parser.read(argv, terminal)
+    flow = flows.BROWSER if values.browser else None
     return Options(
         profile=values.profile,
-        principals=tuple(values.principal),
+        principals=values.principal,
         validity_seconds=values.validity,
         reason=values.reason,
         key=values.key,
         print_audience=values.print_audience,
         how=prove.How(
-            flow=values.flow,
+            flow=flows.DEVICE if values.device else flow,
             issuer=values.issuer,
             token_file=values.token_file,
             open_browser=not values.no_open,

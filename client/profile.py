@@ -139,6 +139,11 @@ def remember_ledger(profile: Profile, seen: Seen) -> None:
     _keep(profile, checkpoint=seen.note, checkpoint_signature=seen.signature)
 
 
+def lock_of(profile: Profile) -> Path:
+    """Return the file that who signs in holds (`client.lock`)."""
+    return _state_path(profile).with_suffix(".lock")
+
+
 def keep_evidence(profile: Profile, evidence: Mapping[str, bytes]) -> Path:
     """Keep files that prove something; return their folder, the same for the same."""
     digest = hashlib.sha256()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from client import profile
 from client.api import CA, parse_pin
-from client.arguments import Parser
+from client.arguments import Parser, one_of
 from client.failure import DONE, Misuse, Untrusted
 from client.flows import FLOWS
 from client.profile import DEFAULT, Profile
@@ -93,9 +93,9 @@ def _refuse_other(before: Profile | None, chosen: Profile) -> None:
 
 def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser = Parser("ca-login setup", HELP)
-    parser.add_argument("url", metavar="URL")
-    parser.add_argument("--pin", type=parse_pin)
-    parser.add_argument("--flow", choices=FLOWS)
+    parser.add_positional("URL")
+    parser.add_option("--pin", parse_pin)
+    parser.add_option("--flow", one_of("--flow", FLOWS))
     values = parser.read(argv, terminal)
     return Options(
         url=values.url,

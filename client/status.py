@@ -5,6 +5,7 @@ import time
 from ca.certificate import Certificate
 from client import profile
 from client.arguments import Parser
+from client.check import problem_with
 from client.description import describe
 from client.failure import DONE, NoCertificate, exit_code
 from client.keys import Held, KeyFiles
@@ -50,13 +51,10 @@ def run(argv: list[str], terminal: Terminal) -> int:
 def _problem(held: Held | None, *, now: float) -> str | None:
     """Return why ssh would not get in with what is installed."""
     if held is None:
-        return "there is no certificate"
-    if now >= held.certificate.valid_before:
-        ended = render_length(now - held.certificate.valid_before)
-        return f"the certificate ended {ended} ago"
-    if now < held.certificate.valid_after:
-        begins = render_length(held.certificate.valid_after - now)
-        return f"the certificate begins in {begins}; this machine's clock may be wrong"
+        return problem_with(None, now=now)
+    says = held.certificate
+    if problem := problem_with((says.valid_after, says.valid_before), now=now):
+        return problem
     if not held.key_matches:
         return "the key beside the certificate is not the one that it certifies"
     return None

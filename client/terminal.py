@@ -13,9 +13,12 @@ The rules:
 - No colour and no spinner yet, so nothing depends on what the terminal can do.
 """
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 from ca.errors import CAError
 from client.failure import Misuse, exit_code
@@ -40,6 +43,8 @@ class Terminal:
         self.again = "ca-login"
         """What to type to try the same once more."""
         self._step = "do that"
+        self._people: TextIO | None = None
+        """Where people read, where that is not standard error."""
 
     def step(self, doing: str) -> None:
         """Note what is tried next, as an infinitive: an error says it could not."""
@@ -48,7 +53,15 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Tell a person one thing."""
-        print(f"{_PROGRAM}: {clean(text)}", file=sys.stderr, flush=True)
+        print(f"{_PROGRAM}: {clean(text)}", file=self._people or sys.stderr, flush=True)
+
+    def speak_to_the_person(self) -> None:
+        """Speak on the terminal itself from now on, wherever standard error leads.
+
+        Whoever runs ssh may keep what it says to themselves until it has ended.
+        """
+        with contextlib.suppress(OSError):
+            self._people = open("/dev/tty", "w")  # noqa: PTH123, SIM115 a device
 
     def detail(self, text: str) -> None:
         """Tell a person who asked for details."""
@@ -99,6 +112,15 @@ def clean(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in text[:_LONGEST]
     )
+
+
+def is_there() -> bool:
+    """Say whether there is a terminal, wherever the streams lead."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
 def ask(question: str, *, otherwise: str) -> bool:

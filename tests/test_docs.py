@@ -27,7 +27,7 @@ from ca.admin.command import Misuse as AdminMisuse
 from ca.config import ConfigFile
 from ca.errors import CAError
 from ca.messages import Problem
-from client import login, logout, setup, status
+from client import check, ensure, login, logout, setup, status
 from client.arguments import Parser
 from client.failure import Misuse, exit_code
 from client.keys import KeyFiles
@@ -146,6 +146,34 @@ def test_each_command_of_ca_admin_is_quoted_exactly():
     assert re.findall(r"^## `(.*)`$", page, re.MULTILINE) == list(ADMIN)
 
 
+def test_each_command_of_ca_login_is_quoted_exactly():
+    page = DOCS["docs/ca-login.md"]
+
+    quoted = re.findall(
+        r"^## `([^`]*)`\n\n```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+
+    assert [name for name, _ in quoted] == [name for name in LOGIN if name]
+    for name, text in quoted:
+        said = subprocess.run(
+            [sys.executable, "-m", "client", name, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert text == said
+
+
+def test_the_exit_codes_of_ca_login_are_those_that_there_are():
+    described = re.findall(r"^\| (\d+) \|", DOCS["docs/ca-login.md"], re.MULTILINE)
+
+    shown_in_help = re.findall(
+        r"(\d+) [A-Za-z]", login.HELP.partition("exit codes:")[2]
+    )
+    assert described == [code for code in shown_in_help if code != "9"]
+
+
 def _read(name: str, help_text: str) -> Callable[[list[str]], object]:
     return lambda words: Parser(name, help_text).read(words, Terminal())
 
@@ -153,6 +181,8 @@ def _read(name: str, help_text: str) -> Callable[[list[str]], object]:
 LOGIN: Mapping[str, Callable[[list[str]], object]] = {
     "": lambda words: login._parse(words, Terminal()),  # noqa: SLF001 parses only
     "setup": lambda words: setup._parse(words, Terminal()),  # noqa: SLF001
+    "check": _read("ca-login check", check.HELP),
+    "ensure": _read("ca-login ensure", ensure.HELP),
     "status": _read("ca-login status", status.HELP),
     "logout": _read("ca-login logout", logout.HELP),
 }
@@ -191,7 +221,8 @@ def command_lines(code: str) -> Iterator[str]:
     """Find the lines of a code block that begin with a command of ours."""
     for line in re.sub(r"\\\n\s*", "", code).splitlines():
         found = _COMMAND.fullmatch(line.strip())
-        if found and found[1] in MODULES:
+        titles = found and re.match(r" [a-z-]+: ", found[2])
+        if found and found[1] in MODULES and not titles:
             yield (found[1] + _REST.sub("", found[2])).strip()
 
 

@@ -109,6 +109,18 @@ def test_every_command_is_there(command):
     assert callable(entry.load())
 
 
+def test_ca_login_is_a_command_that_pip_did_not_make(tmp_path):
+    (script,) = PROJECT["tool"]["setuptools"]["script-files"]
+    installed = Path(sys.executable).with_name(Path(script).name)
+
+    said = subprocess.run(
+        [installed, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+
+    assert said.stdout.startswith("ca-login: ")
+    assert "import re" not in installed.read_text()
+
+
 def test_a_wheel_has_every_file(tmp_path):
     source, built = tmp_path / "source", tmp_path / "built"
     for path in tracked():
@@ -127,7 +139,12 @@ def test_a_wheel_has_every_file(tmp_path):
     ours = {
         str(path.relative_to(ROOT)) for folder in FOLDERS for path in tracked(folder)
     }
-    assert {name for name in names if ".dist-info/" not in name} == ours
+    packed = {
+        re.sub(r"^daypass-[^/]*\.data/scripts/", "client/", name)
+        for name in names
+        if ".dist-info/" not in name
+    }
+    assert packed == ours
 
 
 def test_make_help_lists_every_target():
