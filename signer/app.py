@@ -25,6 +25,7 @@ from signer import (
     request_log,
     trust,
 )
+from signer.unchanged import Unchanged
 
 LARGEST_BODY = 32 * 1024
 """In bytes; a sign request with the largest token allowed fits twice."""
@@ -54,6 +55,15 @@ _PATH = re.compile(r"/|(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
 """Unreserved characters (RFC 3986 section 2.3), no empty segment, none of dots."""
 
 
+_UNCHANGED = "daypass.unchanged"
+
+
+def unchanged_of(app: Flask) -> Unchanged:
+    """Return what the application's event loop may answer by itself."""
+    unchanged: Unchanged = app.extensions[_UNCHANGED]
+    return unchanged
+
+
 def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     """Return the application; nothing happens at import time."""
     app = Flask(__name__, static_folder=None)
@@ -61,6 +71,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     # One path, one spelling: what stands before the signer may allow by path.
     app.url_map.merge_slashes = False
+    app.extensions[_UNCHANGED] = Unchanged()
     request_log.install(app)
     app.before_request(_refuse_disguised_path)
     problems.install(app)
@@ -70,7 +81,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
         explain.blueprint(authority, clock),
         hosts.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
-        trust.blueprint(authority, clock),
+        trust.blueprint(authority, clock, unchanged_of(app)),
         log.blueprint(authority, clock),
         health.blueprint(authority),
     ):

@@ -1,5 +1,6 @@
 """`GET /v1/trust/…`: the trust bundle, for anyone; it proves itself."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
@@ -9,9 +10,12 @@ from flask import Blueprint, Response, request
 from ca.authority import Authority
 from ca.errors import NotFound, Unavailable
 from signer.openapi import describe
+from signer.unchanged import Unchanged
 
 
-def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
+def blueprint(
+    authority: Authority, clock: Callable[[], datetime], unchanged: Unchanged
+) -> Blueprint:
     """Return the routes of the trust bundle."""
     routes = Blueprint("trust", __name__)
 
@@ -20,8 +24,11 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         gives="text/plain", also=(HTTPStatus.NOT_MODIFIED,), refuses=(Unavailable,)
     )
     def current() -> Response:
-        """Say which roots hold now, signed by an online key."""
-        return _document(authority.trust.current(now=clock()), "no-cache")
+        """Say which roots and which KRL hold now, signed by an online key."""
+        since = time.monotonic()
+        answer = _document(authority.trust.current(now=clock()), "no-cache")
+        unchanged.remember(answer.headers["ETag"], since=since)
+        return answer
 
     @routes.get("/v1/trust/blob/<sha256>")
     @describe(

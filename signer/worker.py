@@ -34,7 +34,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from signer import tls
-from signer.app import LARGEST_BODY
+from signer.app import LARGEST_BODY, unchanged_of
 from signer.problems import http_code, render_problem
 from signer.request_log import log_refusal, new_request_id
 
@@ -88,6 +88,14 @@ def is_whole(received: bytes | bytearray) -> bool:
     return len(received) >= end + 4 + int(lengths[0])
 
 
+def _arrived(sock: socket.socket) -> bytes:
+    """Return what has arrived on a new connection, and leave it there."""
+    try:
+        return sock.recv(LARGEST_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return b""
+
+
 class _Connection(TConn):
     """A client's connection, and what has arrived on it."""
 
@@ -122,6 +130,11 @@ class Worker(ThreadWorker):
             # Gone again, before or after it was accepted; taken by another process; or
             # no file descriptor left: then somebody has to leave first, within seconds.
             return
+        if self.app.tls is None and self._is_unchanged(sock, _arrived(sock)):
+            # What is left unread would reset the connection, and the answer with it.
+            tls.receive(sock, _CHUNK)
+            sock.close()
+            return
         self.nr_conns += 1
         connection = _Connection(self.cfg, sock, client, listener.getsockname())
         self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
@@ -153,10 +166,23 @@ class Worker(ThreadWorker):
         if data and not is_whole(connection.received):
             return
         self._unwatch(connection, self.pending_conns)
-        if data:
+        if self._is_unchanged(sock, connection.received):
+            self._drop(connection)
+        elif data:
             self.enqueue_req(connection)
         else:
             self._drop(connection)
+
+    def _is_unchanged(self, sock: socket.socket, received: bytes | bytearray) -> bool:
+        """Answer a host that has the newest bundle; tell whether it was one."""
+        answer = unchanged_of(self.wsgi).answer(received)
+        if answer is None:
+            return False
+        # It fits into what the system keeps for the client. If not, they ask again.
+        with suppress(OSError):
+            sock.send(answer)
+            tls.end(sock)
+        return True
 
     def handle(self, conn: _Connection) -> bool:
         """Work on a request, in a thread. The connection ends with the answer."""

@@ -11,6 +11,7 @@
     ca_login_proof_ms      all that `ca-login` checks of the ledger, ssh-keygen included
     krl_100k_bytes         a KRL of 100,000 serials, 1 in 100 of those issued
     krl_100k_ms            writing it
+    trust_304_core_share   what 10,000 hosts that ask for news every 30 s take of a core
     krl_login_ratio        a login at a host that has it over one with an empty KRL
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
@@ -45,6 +46,7 @@ from client.messages import LedgerProof
 from tests import bench_krl, bench_ledger
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.bench_http import measure_http
+from tests.bench_trust import measure_trust
 from tests.fakes import FakeIdP
 from tests.jose import rsa_key
 
@@ -72,6 +74,7 @@ def main() -> int:
         floor = partial(per_second, make_floor(), FLOOR_CERTIFICATES)
         figures |= measure_http(ROOT / folder, idp, floor)
         figures |= bench_ledger.run(ROOT / folder)
+        figures |= measure_trust(ROOT / folder, idp)
         figures |= bench_krl.measure(ROOT / folder)
     width = max(map(len, figures))
     for name, value in figures.items():

@@ -247,3 +247,17 @@ def test_clients_that_leave_before_they_are_met_stop_nobody(signer):
 
     assert signer.get("/livez").status == 200
     assert "Traceback" not in signer.log.read_text()
+
+
+def test_a_host_that_has_the_newest_bundle_is_told_so_over_tls(signer):
+    etag = signer.get("/v1/trust/current").headers["ETag"]
+
+    def ask():
+        known = {"If-None-Match": etag}
+        return signer.ask("GET", "/v1/trust/current", headers=known)
+
+    answers = [ask() for _ in range(8)]
+
+    assert {(answer.status, answer.body) for answer in answers} == {(304, b"")}
+    # Most of them by the event loop, which gives no ids.
+    assert not all("X-Request-Id" in answer.headers for answer in answers)
