@@ -33,6 +33,7 @@ from client.messages import (
     read_sign_response,
     text,
 )
+from client.provisioning import Canary, CanaryRequest, read_canaries
 from client.signing import ExplainRequest, NarrowerRequest, RequestSigner
 from client.trust import Bundle, Known
 
@@ -40,6 +41,8 @@ __all__ = [
     "CA",
     "BadAnswer",
     "Bundle",
+    "Canary",
+    "CanaryRequest",
     "Client",
     "Discovery",
     "ExplainRequest",
@@ -126,6 +129,13 @@ class CA:
         The document is the CA's own, as `/openapi.json` describes it.
         """
         return self._signed("/v1/explain", request.to_json(), signer).document()
+
+    def canaries(
+        self, request: CanaryRequest, signer: RequestSigner
+    ) -> tuple[str, ...]:
+        """Ask for certificates that prove logins; their lines, in the same order."""
+        answer = self._signed("/v1/canary-certificates", request.to_json(), signer)
+        return read_canaries(answer.document(), len(request.canaries))
 
     def bundle(self, pin: str, *, known: Known | None = None) -> Bundle:
         """Fetch and verify the trust bundle under the pinned root key.

@@ -1,56 +1,94 @@
-"""`ca-deploy`: what a host needs in order to trust the CA."""
+"""`ca-deploy`: find the command, run it, say what went wrong."""
 
-import argparse
+import os
 import sys
+import traceback
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ca.errors import CAError
-from client.api import CA, exit_code, parse_pin
+from client.api import exit_code
+from deploy import options as typed
+from deploy import texts
+from deploy.failure import Drift
+from deploy.options import HelpAsked, Options
+from deploy.output import Output
+from deploy.render import render
 
-HELP = """\
-usage: ca-deploy render URL --pin SHA256:…
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-Print the lines of a host's TrustedUserCAKeys file: the user CA keys in the trust
-bundle of the CA at URL, once the root key with that fingerprint has vouched for them.
-Nothing is printed unless all of them are proved.
+HELP = texts.MAIN
 
-examples:
-  ca-deploy render https://ca.example.com --pin SHA256:… > trusted_user_ca_keys
-
-exit codes: 0 done, 1 failed, 2 misuse, 7 CA unreachable
-"""
+_DONE = 0
+_FAILED = 1
+_DRIFT = 9
+_INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments in (["--help"], ["-h"], []):
-        sys.stdout.write(HELP)
-        return 0 if arguments else 2
-    options = _parser().parse_args(arguments)
+    # Before parsing, so that a complaint about the rest is in JSON as well.
+    output = Output(as_json="--json" in arguments)
     try:
-        sys.stdout.write(render(options.url, pin=options.pin))
+        return _run(typed.parse(arguments), output)
+    except HelpAsked as asked:
+        sys.stdout.write(str(asked))
+        return _DONE
     except CAError as error:
-        sys.stderr.write(f"ca-deploy: error: {error.detail}\n")
-        if error.hint:
-            sys.stderr.write(f"ca-deploy: hint: {error.hint}\n")
-        return exit_code(error)
-    return 0
+        return output.fail(
+            error, _DRIFT if isinstance(error, Drift) else exit_code(error)
+        )
+    except KeyboardInterrupt:
+        output.note(
+            "interrupted; a host that was being changed takes it back by itself"
+        )
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it: end in silence.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except Exception as error:  # noqa: BLE001 nobody at a prompt can use a traceback
+        return output.fail(_fault(error), _FAILED)
 
 
-def render(url: str, *, pin: str) -> str:
-    """Return the lines of a `TrustedUserCAKeys` file, each with its newline."""
-    with CA(url) as authority:
-        bundle = authority.bundle(parse_pin(pin))
-    return "".join(f"{key}\n" for key in bundle.roots.user_ca_keys())
+def _run(options: Options, output: Output) -> int:
+    if options.command == "render":
+        lines = render(options.url, pin=options.pin)
+        output.result({"ca_keys": lines.splitlines()}, lines)
+        return _DONE
+    commands = _commands()
+
+    command: Callable[[Options, Output], int] = {
+        "plan": commands.plan,
+        "apply": commands.apply,
+        "verify": commands.verify,
+        "rollback": commands.rollback,
+        "status": commands.status,
+    }[options.command]
+    return command(options, output)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ca-deploy")
-    commands = parser.add_subparsers(dest="command", required=True)
-    rendered = commands.add_parser("render")
-    rendered.add_argument("url", metavar="URL")
-    rendered.add_argument("--pin", required=True, metavar="SHA256:…")
-    return parser
+def _commands() -> ModuleType:
+    """Import what needs packages that not everybody has who renders a file."""
+    try:
+        from deploy import commands  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise CAError(
+            f"{error.name} is not installed",
+            hint="from a clone: pip install '.[deploy]'",
+        ) from error
+    return commands
+
+
+def _fault(error: Exception) -> CAError:
+    """Describe a fault of ours by its type and place; its words may hold a secret."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return CAError(
+        f"a fault in ca-deploy itself: {type(error).__name__} in {last.name}",
+        hint=f"report it, with this place: line {last.lineno} of {last.filename}",
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ from client.arguments import Parser
 from client.failure import Misuse, exit_code
 from client.keys import KeyFiles
 from client.terminal import Terminal
-from deploy.__main__ import _parser as deploy_parser
+from deploy import texts
+from deploy.options import HelpAsked as DeployHelpAsked
+from deploy.options import parse as parse_deploy
 from signer.__main__ import _parser as signer_parser
 from signer.problems import http_code, status_of
 from tests.sshd import Sshd
@@ -174,6 +176,13 @@ def test_the_exit_codes_of_ca_login_are_those_that_there_are():
     assert described == [code for code in shown_in_help if code != "9"]
 
 
+def test_each_command_of_ca_deploy_is_quoted_exactly():
+    page = DOCS["docs/ca-deploy.md"]
+
+    quoted = [block for block in blocks(page) if block.startswith("usage: ")]
+    assert quoted == list(texts.OF_COMMAND.values())
+
+
 def _read(name: str, help_text: str) -> Callable[[list[str]], object]:
     return lambda words: Parser(name, help_text).read(words, Terminal())
 
@@ -207,9 +216,12 @@ def parse(words: list[str]) -> None:
         with contextlib.suppress(HelpAsked):
             parse_admin(arguments)
         return
-    parsers = {"ca-signer": signer_parser, "ca-deploy": deploy_parser}
+    if program == "ca-deploy":
+        with contextlib.suppress(DeployHelpAsked):
+            parse_deploy(arguments)
+        return
     with contextlib.redirect_stderr(io.StringIO()):
-        parsers[program]().parse_args(arguments)
+        signer_parser().parse_args(arguments)
 
 
 _COMMAND = re.compile(r"(?:ExecStart=|\$ |sudo )?(?:\S*/)?(ca-[a-z]+)(?![\w:-])(.*)")
@@ -261,7 +273,7 @@ def test_every_command_of_ours_is_shown():
     known = {
         *(f"ca-login {name}".strip() for name in LOGIN),
         *(f"ca-admin {name}" for name in ADMIN),
-        *("ca-signer serve", "ca-deploy render"),
+        *("ca-signer serve", *(f"ca-deploy {name}" for name in texts.OF_COMMAND)),
     }
 
     lines = [*shown(), *all_spans()]
@@ -270,7 +282,7 @@ def test_every_command_of_ours_is_shown():
 
 @pytest.mark.parametrize(
     "line",
-    ["ca-login setpu", "ca-admin db downgrade", "ca-login --for 1h", "ca-deploy"],
+    ["ca-login setpu", "ca-admin db downgrade", "ca-login --for 1h", "ca-deploy aply"],
 )
 def test_a_command_line_that_is_wrong_would_be_noticed(line):
     with pytest.raises((Misuse, AdminMisuse, SystemExit)):

@@ -1,0 +1,101 @@
+"""The life of a change on one host. Read this first.
+
+    facts ──▶ plan ──▶ stage ──▶ check ──▶ arm ──▶ swap ──▶ reload ──▶ logins ──▶ prove
+                         │         │        │       │         │          │
+                         └─────────┴────────┴───────┴─────────┴──────────┴──▶ rollback
+
+Nothing is swapped before the host itself has a clock running that takes the change
+back (`deploy/host/change.sh`), and nothing but logins on new connections stops that
+clock. So whatever is cut, here or there, and whenever: the host ends either proved, or
+as it was.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ca.errors import CAError
+from deploy import proof
+from deploy.desired import DesiredHost
+from deploy.facts import SCRIPT, Facts, parse_facts
+from deploy.failure import Blocked, HostUnreachable, NotProved, PlanChanged, StepFailed
+from deploy.plan import Plan, make_plan
+from deploy.proof import Canaries, Way
+from deploy.root import Root
+from deploy.trust import Trust
+from deploy.upload import Change
+
+STEPS = ("stage", "check", "arm", "swap", "reload", "logins", "prove")
+
+Observer = Callable[[str], None]
+"""Told of each step once it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who changes hosts, and with what."""
+
+    name: str
+    canaries: Canaries
+    clock_seconds: int = 120
+
+
+async def gather(root: Root, accounts: tuple[str, ...]) -> Facts:
+    """Return what a host is. Changes nothing there."""
+    return parse_facts(await root.run(SCRIPT, accounts))
+
+
+async def plan(
+    root: Root, name: str, desired: DesiredHost, trust: Trust, *, now: int
+) -> tuple[Facts, Plan]:
+    """Return what a host is, and what to change there."""
+    facts = await gather(root, tuple(desired.accounts))
+    return facts, make_plan(name, facts, desired, trust, now=now)
+
+
+async def apply(
+    root: Root,
+    way: Way,
+    seen: tuple[Facts, Plan],
+    operator: Operator,
+    observe: Observer = lambda _: None,
+) -> None:
+    """Bring a host to what the plan says, and prove it; or leave it as it was.
+
+    Raises `Blocked`, and what failed, with what has become of the host then.
+    """
+    facts, planned = seen
+    if planned.blockers:
+        raise Blocked(f"{planned.host}: {planned.blockers[0]}")
+    name = f"{planned.id}-{secrets.token_hex(4)}"
+    change = Change(planned, facts, name, operator.name, operator.clock_seconds)
+    try:
+        await root.run(change.upload())
+        observe("stage")
+        for step in ("check", "arm", "swap", "reload"):
+            await root.run(change.step(step))
+            observe(step)
+        await proof.prove(way, facts, planned.accounts, operator.canaries)
+        observe("logins")
+        await root.run(change.step("prove"))
+        observe("prove")
+    except CAError as error:
+        raise await _roll_back(root, way, change, error) from error
+
+
+async def _roll_back(root: Root, way: Way, change: Change, why: CAError) -> CAError:
+    """Take a change back; return what to raise: why, and what the host is now."""
+    try:
+        await root.run(change.step("rollback"))
+        await proof.prove_own(way)
+    except HostUnreachable:
+        fate = (
+            "the host takes the change back by itself, within "
+            f"{change.clock_seconds} s; look at it then"
+        )
+    except (StepFailed, NotProved) as error:
+        fate = f"and taking it back failed: {error.detail}"
+    else:
+        fate = "the host is as it was, and lets you in as before"
+    kind = PlanChanged if "changed:" in why.detail else type(why)
+    return kind(f"{why.detail}; {fate}", hint=why.hint)

@@ -1,0 +1,43 @@
+"""What is asked of the CA: the trust bundle, and canaries.
+
+The bundle is proved by the pinned root key. Canaries are asked for with signed
+requests, by the key and certificate of the operator, who has to be a provisioner.
+"""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from client import api as client
+from client.api import CA, CanaryRequest, Misuse, RequestSigner
+from deploy.desired import Desired
+from deploy.proof import Canaries, Canary
+from deploy.trust import Trust
+
+_NONCE_BYTES = 16
+
+
+def fetch_trust(desired: Desired) -> Trust:
+    """Return what the CA says that hosts should trust, verified."""
+    with CA(desired.ca) as authority:
+        return Trust.of(authority.bundle(desired.pin))
+
+
+def canaries(desired: Desired, key: Path | None) -> Canaries:
+    """Return the canaries of one run; the CA is asked when the first is needed."""
+
+    def mint(public_key: str, asked: Sequence[Canary], nonce: str) -> Sequence[str]:
+        if key is None:
+            raise Misuse("no key is named that signs requests", hint="add --key FILE")
+        signer = RequestSigner.open(key, key.with_name(f"{key.name}-cert.pub"))
+        with CA(desired.ca) as authority:
+            return authority.canaries(
+                CanaryRequest(
+                    public_key,
+                    [client.Canary(one.principals[0], one.source) for one in asked],
+                    nonce,
+                ),
+                signer,
+            )
+
+    return Canaries(mint, secrets.token_hex(_NONCE_BYTES))

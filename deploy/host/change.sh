@@ -1,0 +1,341 @@
+# One change of a host, in steps; each is one run of this script, as root, beside what
+# `deploy.apply` put into the folder of the change:
+#
+#     change.sh STEP [SECONDS]
+#
+#     stage    copy what is there, put what is new beside it, look at it
+#     check    would sshd take it, and what would then hold for each account?
+#     arm      start the clock that takes everything back in SECONDS
+#     swap     rename the new files into their places
+#     reload   have sshd read its configuration again
+#     prove    stop the clock: the change stays
+#     rollback take it back now; the clock does the same when it runs out
+#
+# Whoever renames the file `armed` decides: to `proved` or to `rolling`, never both. The
+# files: `manifest` has `KIND NUMBER CHECKSUM PATH` lines; new/NUMBER is the content, or
+# is not there when the file is to go; CHECKSUM is that of the file when the plan was
+# made. KIND is `trust` or `config`: what the CA says is never taken back.
+# `expect` has `ACCOUNT KEYWORD VALUE` lines, `settings` some variables.
+
+LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
+export LC_ALL PATH
+umask 022
+
+dir=$(cd "$(dirname "$0")" && pwd)
+id=${dir##*/}
+state=${dir%/*}
+pull=/usr/local/sbin/daypass-pull
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+sum() { if [ -f "$1" ]; then cksum <"$1" | awk '{ print $1 "-" $2 }'; else echo absent; fi; }
+beside() { echo "$(dirname "$1")/.$(basename "$1").daypass"; }
+# Down to the disk, with the name of the file; a `sync` that takes no files syncs all.
+flush() { sync "$1" "$(dirname "$1")" 2>/dev/null || sync; }
+nap() { sleep 0.2 2>/dev/null || sleep 1; } # POSIX knows whole seconds only
+long="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25"
+label() { ! command -v restorecon >/dev/null 2>&1 || restorecon -F "$1" 2>/dev/null || :; }
+each() { # each FUNCTION: with kind, number, checksum and path of every file
+    while read -r kind number before path <&3; do
+        "$1" "$kind" "$number" "$before" "$path" || exit 1
+    done 3<"$dir/manifest"
+}
+
+# --- The lock of the host: one change at a time ---------------------------------
+
+take_lock() {
+    now=$(date +%s)
+    if ! mkdir "$state/lock" 2>/dev/null; then
+        until=$(cat "$state/lock/until" 2>/dev/null)
+        # Without a clock of its own that rolls back, a dead change would lock for ever.
+        if [ "$now" -lt "${until:-$((now + 1))}" ]; then
+            fail "locked: $(cat "$state/lock/owner" 2>/dev/null || echo somebody) is changing this host"
+        fi
+        rm -rf "$state/lock"
+        mkdir "$state/lock" || fail "cannot lock this host"
+    fi
+    echo "$((now + lock_seconds))" >"$state/lock/until"
+    echo "$owner" >"$state/lock/owner"
+    echo "$id" >"$state/lock/change"
+}
+drop_lock() {
+    [ "$(cat "$state/lock/change" 2>/dev/null)" != "$id" ] || rm -rf "$state/lock"
+}
+
+# --- stage -------------------------------------------------------------------------
+
+stage_one() {
+    [ "$(sum "$4")" = "$3" ] || fail "changed: $4 is not what it was when the plan was made"
+    if [ -f "$4" ] && [ "$1" = config ]; then
+        cp -p "$4" "$dir/old/$2" || fail "cannot back up $4"
+    fi
+    [ -f "$dir/new/$2" ] || return 0
+    staged=$(beside "$4")
+    rm -f "$staged"
+    # A copy first: it has the mode, owner and label of what is there.
+    case $4 in
+    /etc/ssh/daypass/*) ;;
+    *) [ ! -f "$4" ] || cp -p "$4" "$staged" || fail "cannot write beside $4" ;;
+    esac
+    cat "$dir/new/$2" >"$staged" || fail "cannot write beside $4"
+    [ -f "$4" ] || chmod 644 "$staged"
+    label "$staged"
+    flush "$staged"
+    case $4 in
+    */ca_keys)
+        lines=$(grep -c . "$staged")
+        [ "$(ssh-keygen -l -f "$staged" 2>/dev/null | grep -c .)" = "$lines" ] ||
+            fail "ssh-keygen cannot read all of the CA keys" ;;
+    *.krl)
+        ssh-keygen -Q -f "$staged" >/dev/null 2>&1 || fail "ssh-keygen cannot read the KRL" ;;
+    esac
+}
+
+stage() {
+    take_lock
+    mkdir -p "$dir/old" /etc/ssh/daypass/principals || fail "cannot make /etc/ssh/daypass"
+    # AuthorizedPrincipalsFile is read with the rights of the account.
+    chmod 755 /etc/ssh/daypass /etc/ssh/daypass/principals
+    label /etc/ssh/daypass
+    each stage_one
+}
+
+# --- check ---------------------------------------------------------------------------
+
+copy_one() {
+    new=$(beside "$4")
+    target=
+    case $4 in
+    "$config") target=$dir/tree/sshd_config ;;
+    "${folder:-//}"/*) target=$dir/tree/d/${4##*/} ;;
+    esac
+    [ -n "$target" ] || return 0
+    if [ -f "$dir/new/$2" ]; then cp "$new" "$target"; else rm -f "$target"; fi
+}
+
+# A copy of the configuration in which Include leads to copies of the drop-ins.
+make_tree() {
+    rm -rf "$dir/tree"
+    mkdir -p "$dir/tree/d" || fail "cannot make $dir/tree"
+    cp "$config" "$dir/tree/sshd_config"
+    if [ -n "$folder" ]; then
+        for found in "$folder"/* "$folder"/.[!.]*; do
+            [ ! -f "$found" ] || cp "$found" "$dir/tree/d/"
+        done
+    fi
+    each copy_one
+    [ -n "$folder" ] || return 0
+    sed "/^[[:space:]]*[Ii][Nn][Cc][Ll][Uu][Dd][Ee]/{
+        s,\\([[:space:]=\"]\\)${folder#/etc/ssh/}/,\\1$dir/tree/d/,g
+        s,\\([[:space:]=\"]\\)$folder/,\\1$dir/tree/d/,g
+    }" "$dir/tree/sshd_config" >"$dir/tree/rewritten" &&
+        mv "$dir/tree/rewritten" "$dir/tree/sshd_config"
+}
+
+compare() { # compare CONFIG: is each value that sshd would use the one we mean?
+    while read -r account keyword value <&3; do
+        if [ "$account" = - ]; then said=$("$sshd" -T -f "$1" 2>&1)
+        else said=$("$sshd" -T -f "$1" -C "user=$account,$where" 2>&1); fi
+        found=$(echo "$said" | awk -v k="$keyword" \
+            'tolower($1) == k { sub(/^[^ ]* /, ""); print; exit }')
+        [ "${found:-none}" = "$value" ] ||
+            fail "sshd would use $keyword ${found:-none} for $account, and not $value"
+    done 3<"$dir/expect"
+}
+
+check() {
+    make_tree
+    said=$("$sshd" -t -f "$dir/tree/sshd_config" 2>&1) ||
+        fail "sshd would not start: $(echo "$said" | tail -n 1)"
+    compare "$dir/tree/sshd_config"
+    rm -rf "$dir/tree"
+}
+
+# --- arm -----------------------------------------------------------------------------
+
+arm() {
+    : >"$dir/armed"
+    flush "$dir/armed"
+    if [ -d /run/systemd/system ] && systemd-run --quiet --collect \
+        --unit="daypass-rollback-$id" --on-active="$1" \
+        --timer-property=AccuracySec=1s /bin/sh "$dir/change.sh" expire 2>/dev/null; then
+        echo systemd >"$dir/clock"
+        return
+    fi
+    detach=
+    ! command -v setsid >/dev/null 2>&1 || detach=setsid
+    # shellcheck disable=SC2086 # one word or none
+    nohup $detach /bin/sh "$dir/change.sh" clock "$1" </dev/null >/dev/null 2>&1 &
+    for _ in $long; do
+        [ ! -s "$dir/clock" ] || break
+        nap
+    done
+    kill -0 "$(cat "$dir/clock" 2>/dev/null || echo x)" 2>/dev/null ||
+        fail "cannot start the clock that would take the change back"
+}
+
+clock() {
+    trap '' HUP
+    echo $$ >"$dir/clock"
+    sleep "$1"
+    rm -f "$dir/clock"
+    rollback
+}
+
+# --- swap ----------------------------------------------------------------------------
+
+trust_is_older() {
+    [ "$1" = config ] || [ "$(sum "$4")" = "$3" ] || pulled=yes
+}
+
+# What the CA says only moves forward: where the host has pulled since it was staged, it
+# has the newer, and ours are dropped.
+trust() {
+    pulled=no
+    each trust_is_older
+    [ "$pulled" = no ] || return 0
+    now=trust
+    each swap_one
+}
+
+swap_one() {
+    case $1/$4 in
+    trust/*) turn=trust ;;
+    # The file of sshd itself last: what it names has to be there.
+    */"$config" | */"${folder:-//}"/*) turn=sshd ;;
+    *) turn=config ;;
+    esac
+    [ "$turn" = "$now" ] || return 0
+    [ -e "$dir/armed" ] || fail "too late: the clock has run out"
+    if [ -f "$dir/new/$2" ]; then mv -f "$(beside "$4")" "$4" || fail "cannot replace $4"
+    else rm -f "$4" || fail "cannot remove $4"; fi
+    if [ -f "$4" ]; then flush "$4"; fi
+}
+
+swap() {
+    [ -e "$dir/armed" ] || fail "the clock is not running"
+    echo $$ >"$dir/swapping"
+    if [ -x "$pull" ] && [ -r /etc/ssh/daypass/pull.conf ]; then
+        "$pull" --locked /bin/sh "$dir/change.sh" trust || fail "cannot lock the trust files"
+    else
+        trust
+    fi
+    for now in config sshd; do
+        each swap_one
+    done
+    rm -f "$dir/swapping"
+    said=$("$sshd" -t -f "$config" 2>&1) || fail "sshd would not start: $(echo "$said" | tail -n 1)"
+    compare "$config"
+}
+
+# --- reload --------------------------------------------------------------------------
+
+mark() { cksum <"/proc/$listener/auxv" 2>/dev/null || echo none; }
+
+# A new run of a program has its stack elsewhere, which /proc shows: so we see that sshd
+# has started anew, and that logins from now on are judged by what is new.
+reload() {
+    [ -n "$listener" ] || return 0
+    kill -0 "$listener" 2>/dev/null || fail "sshd is gone"
+    before=$(mark)
+    if [ -d /run/systemd/system ] && [ -n "$unit" ]; then
+        systemctl reload "$unit" || fail "systemctl cannot reload $unit"
+    else
+        kill -HUP "$listener" || fail "cannot signal sshd"
+    fi
+    for _ in $long; do
+        [ "$before" = none ] || [ "$(mark)" = "$before" ] || return 0
+        nap
+    done
+    kill -0 "$listener" 2>/dev/null || fail "sshd is gone"
+}
+
+# --- prove and rollback --------------------------------------------------------------
+
+prove() {
+    mv "$dir/armed" "$dir/proved" 2>/dev/null || fail "too late: the clock has run out"
+    stop_clock
+    # What was undone is not undone again: there is nothing before it that we know.
+    if [ "$undoes" = yes ]; then rm -f "$state/last"
+    else echo "$id" >"$state/.last" && mv "$state/.last" "$state/last"; fi
+    drop_lock
+}
+
+stop_clock() {
+    if [ "$(cat "$dir/clock" 2>/dev/null)" = systemd ]; then
+        systemctl stop "daypass-rollback-$id.timer" 2>/dev/null
+    else
+        pid=$(cat "$dir/clock" 2>/dev/null || echo x)
+        kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null
+    fi
+    rm -f "$dir/clock"
+}
+
+clean_one() { rm -f "$(beside "$4")"; }
+
+restore_one() {
+    [ "$1" = config ] || return 0
+    if [ -f "$dir/old/$2" ]; then
+        [ "$(sum "$4")" != "$3" ] || return 0
+        cp -p "$dir/old/$2" "$(beside "$4")" && label "$(beside "$4")" &&
+            flush "$(beside "$4")" && mv -f "$(beside "$4")" "$4" && flush "$4"
+    else
+        rm -f "$4"
+    fi
+    [ "$(sum "$4")" = "$3" ] || echo "cannot restore $4" >>"$dir/unrestored"
+}
+
+rollback() {
+    if mv "$dir/armed" "$dir/rolling" 2>/dev/null; then
+        if [ -s "$dir/swapping" ]; then
+            kill -9 "$(cat "$dir/swapping")" 2>/dev/null
+            sleep 1
+        fi
+        each restore_one
+        each clean_one
+        revive
+        mv "$dir/rolling" "$dir/restored"
+        stop_clock
+        drop_lock
+    elif [ -e "$dir/proved" ]; then
+        fail "this change was proved before; it stays"
+    elif [ -e "$dir/rolling" ]; then
+        for _ in $long $long; do
+            [ -e "$dir/rolling" ] || break
+            nap
+        done
+    elif [ ! -e "$dir/restored" ]; then
+        each clean_one # it was never armed, so nothing was swapped
+        drop_lock
+    fi
+    [ ! -s "$dir/unrestored" ] || fail "$(cat "$dir/unrestored")"
+}
+
+# Let sshd read what was restored, or start it where it died of what was new.
+revive() {
+    "$sshd" -t -f "$config" 2>/dev/null || return 0
+    if [ -n "$listener" ] && ! kill -0 "$listener" 2>/dev/null; then
+        if [ -d /run/systemd/system ] && [ -n "$unit" ]; then
+            systemctl restart "$unit"
+        else
+            # shellcheck disable=SC2086 # the words of its own command line
+            nohup $command </dev/null >/dev/null 2>&1 &
+        fi
+        return 0
+    fi
+    (reload) || return 0
+}
+
+main() {
+    . "$dir/settings" || fail "there is no change $id on this host"
+    case $1 in
+    stage | check | arm | swap | trust | reload | prove | rollback | clock) "$@" ;;
+    expire) rollback ;;
+    *) fail "no step $1" ;;
+    esac
+}
+
+main "$@" </dev/null

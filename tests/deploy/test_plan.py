@@ -1,0 +1,302 @@
+"""Plans from facts: no host, no clock; what stands where, and what is said of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from deploy.desired import DesiredHost, Taken
+from deploy.facts import Account, Facts, File, parse_facts
+from deploy.failure import BadReport
+from deploy.plan import Kind, fleet_id, make_plan, make_undo
+from deploy.sshd_config import without_block
+from deploy.trust import Trust
+
+NOW = 1767268800
+MAIN = "/etc/ssh/sshd_config"
+FOLDER = "/etc/ssh/sshd_config.d"
+INCLUDE = f"Include {FOLDER}/*.conf\n"
+DROP_IN = f"{FOLDER}/05-daypass.conf"
+DESIRED = DesiredHost({"deploy": ("dev",)})
+TRUST = Trust(7, b"ssh-ed25519 AAAA\n", b"version 7\n", b"current\n", b"krl")
+
+
+def text(content, mode="-rw-r--r--"):
+    return File(mode, "0", "0", f"1-{len(content)}", content)
+
+
+def facts(main=INCLUDE, files=None, **changes):
+    effective = {"pubkeyauthentication": ("yes",), "usepam": ("no",)}
+    folder = File("drwxr-xr-x", "0", "0", "-")
+    ordinary = Facts(
+        is_root=True,
+        connection=("192.0.2.1", "50000", "192.0.2.7", "22"),
+        clock=NOW,
+        os="Linux debian 12",
+        manager="none",
+        selinux="none",
+        space_kb=1 << 20,
+        is_served=True,
+        listener="99",
+        unit=None,
+        sshd="/usr/sbin/sshd",
+        config=MAIN,
+        version=(9, 2),
+        tools=frozenset({"ssh-keygen"}),
+        effective={"": effective, "deploy": effective},
+        accounts={"deploy": Account("open", "1000", "/home/deploy", "/bin/sh")},
+        files={MAIN: text(main), FOLDER: folder} | (files or {}),
+    )
+    return replace(ordinary, **changes)
+
+
+def plan(known, desired=DESIRED, trust=TRUST):
+    return make_plan("h", known, desired, trust, now=NOW)
+
+
+def changed(known, desired=DESIRED):
+    return {change.path: change.after for change in plan(known, desired).changes}
+
+
+def settle(known, made):
+    """Return the facts of a host on which a plan was done."""
+    files = dict(known.files)
+    for change in made.changes:
+        if change.after is None:
+            del files[change.path]
+        else:
+            files[change.path] = text(change.after.decode())
+    return replace(known, files=files)
+
+
+MAINS = {
+    "an Include at the top": INCLUDE,
+    "a relative Include": 'Include "sshd_config.d/*.conf"\n',
+    "no Include": "Port 22\n",
+    "an Include behind a Match": f"Match User x\n{INCLUDE}",
+    "a keyword before the Include": f"TrustedUserCAKeys /x\n{INCLUDE}",
+    "odd lines": f"=\n\xff\n#\n{INCLUDE}Match all\nPort=22\n",
+}
+
+
+@pytest.mark.parametrize("main", MAINS.values(), ids=MAINS.keys())
+def test_a_plan_that_was_done_leaves_nothing_to_do(main):
+    known = facts(main)
+
+    made = plan(known)
+
+    assert made.changes
+    assert plan(settle(known, made)).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("main", "place"),
+    [*zip(MAINS.values(), (DROP_IN, DROP_IN, MAIN, MAIN, MAIN, DROP_IN), strict=True)],
+    ids=MAINS.keys(),
+)
+def test_the_lines_go_where_they_hold(main, place):
+    after = changed(facts(main))
+
+    assert {DROP_IN, MAIN} & set(after) == {place}
+    if place == MAIN:
+        assert after[MAIN].decode().startswith("# daypass: begin")
+        assert without_block(after[MAIN].decode()) == main
+
+
+def test_an_old_sshd_gets_no_drop_in():
+    assert MAIN in changed(facts(version=(7, 4)))
+
+
+def test_an_earlier_drop_in_is_gone_before_and_a_later_one_left():
+    other = "TrustedUserCAKeys /x\n"
+
+    assert MAIN in changed(facts(files={f"{FOLDER}/00.conf": text(other)}))
+    assert DROP_IN in changed(facts(files={f"{FOLDER}/99.conf": text(other)}))
+    below_match = text(f"Match User x\n{other}")
+    assert DROP_IN in changed(facts(files={f"{FOLDER}/00.conf": below_match}))
+
+
+def test_our_drop_in_moves_when_its_name_does():
+    known = facts()
+    known = settle(known, plan(known))
+
+    after = changed(known, DesiredHost(DESIRED.accounts, drop_in="00-x.conf"))
+
+    assert after[DROP_IN] is None
+    assert f"{FOLDER}/00-x.conf" in after
+
+
+def test_trust_files_only_move_forward():
+    newer = facts(files={"/etc/ssh/daypass/roots": text("version 8\n")})
+
+    made = plan(newer)
+
+    assert {change.kind for change in made.changes} == {Kind.CONFIG}
+    assert "it has newer trust files than the CA gave us; they stay" in made.risks
+
+
+def test_a_ca_without_a_krl_is_said_to_have_none():
+    made = plan(facts(), trust=replace(TRUST, krl=None))
+
+    assert "RevokedKeys" not in {effect.keyword for effect in made.effects}
+    assert any(risk.startswith("no KRL") for risk in made.risks)
+
+
+def test_the_id_is_that_of_what_would_happen():
+    ids = {
+        plan(facts()).id,
+        plan(facts(INCLUDE + "Port 22\n")).id,
+        plan(facts("Port 22\n")).id,
+        plan(facts(), DesiredHost({"deploy": ("ops",)})).id,
+        plan(facts(), trust=replace(TRUST, ca_keys=b"ssh-ed25519 AAAB\n")).id,
+    }
+
+    assert len(ids) == 4
+    assert plan(facts(clock=NOW + 5, listener="7")).id == plan(facts()).id
+    assert len(fleet_id([plan(facts())])) == 12
+
+
+def test_a_mode_that_others_may_write_is_put_right():
+    known = facts()
+    done = settle(known, plan(known))
+    path = "/etc/ssh/daypass/principals/deploy"
+    loose = replace(done, files=done.files | {path: text("dev\n", "-rw-rw-rw-")})
+
+    made = plan(loose)
+
+    assert [change.path for change in made.changes] == [path]
+    assert "its mode or owner" in made.changes[0].diff
+    assert f"{path} is writable by everybody" in made.risks
+
+
+EFFECTIVE = facts().effective["deploy"]
+
+
+def with_value(keyword, value, account="deploy"):
+    known = facts()
+    return replace(
+        known,
+        effective=known.effective | {account: {**EFFECTIVE, keyword: (value,)}},
+    )
+
+
+BLOCKERS = {
+    "is not OpenSSH's sshd": facts(is_served=False),
+    "with sshd, a relative path": facts(relative="sshd"),
+    "with -f x, a relative path": facts(config="x"),
+    "sshd -t fails before any change: bad": facts(broken="line 1\nbad"),
+    "its clock is about 2 min behind ours": facts(clock=NOW - 120),
+    "its clock is about 10 min ahead of ours": facts(clock=NOW + 600),
+    "no space left": facts(space_kb=3),
+    "no ssh-keygen": facts(tools=frozenset()),
+    "TrustedUserCAKeys on its command line": facts(options=("-oTrustedUserCAKeys=x",)),
+    "there is no account deploy": facts(accounts={"deploy": Account("missing")}),
+    "is locked": facts(accounts={"deploy": Account("locked", "1", "/", "/bin/sh")}),
+    "PubkeyAuthentication is no": with_value("pubkeyauthentication", "no"),
+    "DenyUsers names deploy": with_value("denyusers", "de*@192.0.2.1"),
+    "has no ssh-ed25519": with_value("casignaturealgorithms", "rsa-sha2-512"),
+    "TrustedUserCAKeys is /x, a file that does not exist": with_value(
+        "trustedusercakeys", "/x", ""
+    ),
+}
+
+
+@pytest.mark.parametrize("said", BLOCKERS)
+def test_what_would_not_end_well_is_not_begun(said):
+    assert said in "\n".join(plan(BLOCKERS[said]).blockers)
+
+
+def test_a_host_that_nobody_could_enter_is_left_alone():
+    assert "no account" in plan(facts(), DesiredHost({})).blockers[0]
+
+
+def test_what_is_replaced_is_said():
+    known = with_value("trustedusercakeys", "/x", "")
+    known = replace(known, named={"/x": ("/x is not a public key file.",)})
+    known = replace(known, files=known.files | {"/x": text("garbage\n")})
+
+    risks = plan(known, DesiredHost(DESIRED.accounts, taken=Taken.REPLACE)).risks
+
+    assert any("is no longer asked" in risk for risk in risks)
+    assert any("has lines that sshd cannot read" in risk for risk in risks)
+    assert any("until now any account" in risk for risk in risks)
+
+
+def test_a_command_that_gives_principals_is_said():
+    risks = plan(with_value("authorizedprincipalscommand", "/x", "")).risks
+
+    assert any(risk.startswith("AuthorizedPrincipalsCommand") for risk in risks)
+
+
+def test_undoing_brings_back_what_was_there_and_no_trust():
+    known = facts()
+    done = replace(
+        settle(known, plan(known)),
+        last="abc",
+        undo={DROP_IN: None, "/etc/ssh/daypass/principals/deploy": "ops\n"},
+    )
+
+    made = make_undo("h", done)
+
+    assert {change.path: change.after for change in made.changes} == {
+        DROP_IN: None,
+        "/etc/ssh/daypass/principals/deploy": b"ops\n",
+    }
+    assert {change.kind for change in made.changes} == {Kind.CONFIG}
+    assert made.folder == FOLDER
+
+
+def test_there_is_nothing_to_undo_where_nothing_was_done():
+    made = make_undo("h", facts())
+
+    assert made.blockers == ("there is no change of ours to take back",)
+
+
+REPORT = b"""\
+= daypass-facts-v1
+= root 0
+= connection 192.0.2.1 50000 192.0.2.7 22
+= clock 1767268800
+= os Linux - -
+= manager none
+= selinux none
+= space 1000
+= served yes
+= listener 99 ssh.service
+= command /usr/sbin/sshd -D
+= sshd /usr/sbin/sshd
+= config /etc/ssh/sshd_config
+= version OpenSSH_9.2p1
+= test ok
+= file -rw-r--r-- 0 0 12-3 /etc/ssh/sshd config
+> \xff
+= end
+"""
+
+
+def test_a_report_is_read():
+    known = parse_facts(REPORT)
+
+    assert known.version == (9, 2)
+    assert known.unit == "ssh.service"
+    content = known.files["/etc/ssh/sshd config"].content
+    assert content is not None
+    assert content.encode("utf-8", "surrogateescape") == b"\xff\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"= end\n", b""),
+        (b"= daypass-facts-v1\n", b""),
+        (b"= daypass-facts-v1", b"= daypass-facts-v2"),
+        (b"= root 0\n", b""),
+        (b"= root 0\n", b"= rot 0\n"),
+        (b"= root 0\n", b"= root 0\nmotd\n"),
+        (b"= clock 1767268800", b"= clock now"),
+        (b"OpenSSH_9.2p1", b"dropbear"),
+        (b"= listener 99 ssh.service", b"= listener 99"),
+    ],
+)
+def test_a_report_that_is_not_one_is_refused(old, new):
+    with pytest.raises(BadReport):
+        parse_facts(REPORT.replace(old, new))

@@ -1,0 +1,143 @@
+"""An operator with targets to deploy to, and a CA that mints canaries for them.
+
+The CA is a key in this process that makes certificates exactly as the policy's canary
+rules do; `tests/deploy/test_end_to_end.py` has the real one, over HTTP.
+"""
+
+import getpass
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ca.certificate import parse_line, render_line
+from deploy import apply
+from deploy.apply import Operator
+from deploy.connection import Connections
+from deploy.desired import DesiredHost
+from deploy.facts import Facts
+from deploy.inventory import Endpoint, Resolver
+from deploy.plan import Plan
+from deploy.proof import Canaries, Canary, Way
+from deploy.root import Asker, Root, become_of
+from deploy.trust import Trust
+from tests.certificates import ThrowawayCA, certificate
+from tests.targets import PASSWORD, Login, Target
+
+NONCE = "0123456789abcdef"
+
+
+@dataclass
+class Office:
+    """Where an operator sits: a CA, a key that hosts let in, and an ssh_config."""
+
+    folder: Path
+    login: Login
+    ca: ThrowawayCA = field(default_factory=ThrowawayCA)
+    clock_seconds: int = 60
+    password: str = PASSWORD
+    minter: "Office | None" = None
+    """Whose CA makes the canaries, where it is not ours."""
+
+    @property
+    def trust(self) -> Trust:
+        """What the CA publishes."""
+        keys = f"{self.ca.line}\n".encode()
+        return Trust(7, keys, b"daypass-roots-v1\nversion 7\n", b"current\n")
+
+    @property
+    def config(self) -> Path:
+        """The operator's ssh_config."""
+        return self.folder / "ssh_config"
+
+    def know(self, *targets: Target, users: Sequence[str] = ()) -> None:
+        """Write known_hosts and ssh_config for targets, called t0, t1 and so on."""
+        known = self.folder / "known_hosts"
+        known.write_text("".join(target.known_hosts for target in targets))
+        lines = [
+            f"Host t{number}\n  HostName {target.address}\n  Port {target.port}\n"
+            f"  User {users[number] if number < len(users) else 'root'}\n"
+            for number, target in enumerate(targets)
+        ]
+        common = (
+            f"Host *\n  IdentityFile {self.login.key}\n  IdentityAgent none\n"
+            f"  UserKnownHostsFile {known}\n  GlobalKnownHostsFile /dev/null\n"
+        )
+        self.config.write_text("".join(lines) + common)
+
+    def mint(self, key: str, asked: Sequence[Canary], nonce: str) -> list[str]:
+        """Make canaries, as `ca.policy.decide_canary` grants them."""
+        now = int(time.time())
+        return [
+            render_line(
+                self.ca.certify(
+                    certificate(
+                        subject_key=parse_line(key),
+                        principals=canary.principals,
+                        valid_after=now - 60,
+                        valid_before=now + 600,
+                        critical_options={
+                            "force-command": f"echo {nonce}",
+                            "source-address": f"{canary.source}/32",
+                        },
+                        extensions=(),
+                    )
+                ),
+                "canary",
+            ).strip()
+            for canary in asked
+        ]
+
+    def operator(self) -> Operator:
+        """Return who is at work, with canaries of a new run."""
+        return Operator(
+            getpass.getuser(),
+            Canaries((self.minter or self).mint, NONCE),
+            self.clock_seconds,
+        )
+
+    @asynccontextmanager
+    async def on(self, name: str, become: str | None = None) -> AsyncIterator["Visit"]:
+        """Come to a host as root."""
+        resolver = Resolver(self.config)
+        async with Connections(resolver) as connections:
+            endpoint = await resolver.resolve(name)
+            connection = await connections.open(endpoint)
+            async with connection:
+                root = Root(
+                    connection,
+                    name,
+                    become_of(endpoint.user, become),
+                    Asker(lambda _: self.password),
+                )
+                yield Visit(self, name, root, Way(connections, endpoint))
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A stay on one host."""
+
+    office: Office
+    name: str
+    root: Root
+    way: Way
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How we came."""
+        return self.way.endpoint
+
+    async def plan(self, desired: DesiredHost) -> tuple[Facts, Plan]:
+        """Look, and plan."""
+        return await apply.plan(
+            self.root, self.name, desired, self.office.trust, now=int(time.time())
+        )
+
+    async def apply(
+        self, desired: DesiredHost, observe: apply.Observer = lambda _: None
+    ) -> Plan:
+        """Look, plan and apply."""
+        seen = await self.plan(desired)
+        await apply.apply(self.root, self.way, seen, self.office.operator(), observe)
+        return seen[1]
