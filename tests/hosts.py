@@ -7,18 +7,37 @@
 `tests.signing` does the same for people.
 """
 
+import sqlite3
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from ca import bundle, host_documents, sshsig
+from ca.authority import Authority
 from ca.host_documents import NAMESPACE, Document, Join, Renewal, Report
 from ca.hosts import NewHost
 from ca.store import PublishedCurrent
 from tests.signing import ORIGIN, Holder, holder
 
 D = TypeVar("D", Report, Renewal, Join)
+
+
+def publish(authority: Authority, *, now: datetime) -> tuple[PublishedCurrent, int]:
+    """Return what is published at that time, and the version of its roots."""
+    authority.trust.current(now=now)
+    newest = authority.store.newest_current()
+    assert newest is not None
+    text, _armour = bundle.split_signed(authority.trust.blob(newest.roots_sha256))
+    return newest, bundle.parse_roots(text).version
+
+
+def empty_registry(authority: Authority) -> None:
+    """Take all hosts and join tokens out of an SQLite database."""
+    file = authority.config.file.with_name("daypass.db")
+    with sqlite3.connect(file) as connection:
+        for table in ("host_keys", "hosts", "join_tokens"):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names of ours)
 
 
 @dataclass(frozen=True)

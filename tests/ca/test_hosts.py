@@ -44,9 +44,11 @@ from ca.hosts import (
 from ca.hosts.registry import require_host
 from ca.ledger import EntryKind, place_of
 from ca.store import Draft, TokenUse
+from ca.store.change import Change
+from tests import hosts
 from tests.authority import make_ca, opened, rewrite, subject_key
 from tests.fakes import NOW, FakeIdP
-from tests.hosts import FakeHost
+from tests.hosts import FakeHost, empty_registry
 from tests.signing import holder
 
 BY = {"identity": None, "operator": "ada"}
@@ -68,10 +70,7 @@ def authority(config_file):
 @pytest.fixture(autouse=True)
 def _empty(authority):
     """Begin each test with an empty registry."""
-    file = authority.config.file.with_name("daypass.db")
-    with sqlite3.connect(file) as connection:
-        for table in ("host_keys", "hosts", "join_tokens"):
-            connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names of ours)
+    empty_registry(authority)
 
 
 def register(authority, host, *, now=NOW, **changes):
@@ -88,16 +87,13 @@ def size(authority):
 
 
 def publish(authority, *, now=NOW):
-    """Return the *current* of that time, and the version of its roots."""
-    authority.trust.current(now=now)
-    newest = authority.store.newest_current()
-    assert newest is not None
-    return newest
+    """Return the *current* of that time."""
+    return hosts.publish(authority, now=now)[0]
 
 
 @pytest.fixture
 def roots_version(authority):
-    return authority.trust._signed_roots.roots.version  # noqa: SLF001 (no other way)
+    return hosts.publish(authority, now=NOW)[1]
 
 
 # --- In, and out again --------------------------------------------------------------
@@ -267,8 +263,6 @@ def test_a_batch_is_refused_for_one_of_its_drafts(authority):
 
 
 def test_an_entry_that_was_committed_when_the_connection_broke_is_found(authority):
-    from ca.store.change import Change  # noqa: PLC0415
-
     place = place_of(None, kind=EntryKind.ADMINISTRATION, record={}, now=NOW)
     ran = []
     change = Change(Draft(place), lambda _c, entry: ran.append(entry), [])
