@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from ca import wire
 from ca.authority import Authority
 from ca.errors import Denied
 from ca.hosts import (
     NewHost,
-    alarms_of,
     forget_hosts,
     forget_silent,
     register_host,
-    state_of,
+    status_of,
 )
 from ca.issue import Caller
 from ca.issue_canaries import issue_canaries
@@ -28,7 +26,6 @@ from ca.messages import (
 )
 from ca.policy import Role, require_role, roles
 from ca.signed_request import SignedBy
-from ca.store import PublishedCurrent, StoredHost
 
 _MAY_LIST = frozenset(Role)
 
@@ -86,7 +83,7 @@ def register(
         pulls=registration.pulls,
     )
     host = register_host(authority, new, _by(signed_by, caller), now=now)
-    return status_of(authority, host, now=now)
+    return status_of(host, authority.config.hosts, None, now=now)
 
 
 def forget(
@@ -115,33 +112,10 @@ def list_hosts(authority: Authority, signed_by: SignedBy, *, now: datetime) -> H
     newest = authority.store.newest_current()
     return HostList(
         tuple(
-            status_of(authority, host, now=now, newest=newest)
+            status_of(host, authority.config.hosts, newest, now=now)
             for host in authority.store.hosts.every()
         ),
         None if newest is None else newest.version,
-    )
-
-
-def status_of(
-    authority: Authority,
-    host: StoredHost,
-    *,
-    now: datetime,
-    newest: PublishedCurrent | None = None,
-) -> HostStatus:
-    """Return what is told of a host; `newest` is what it should have applied."""
-    silence = authority.config.hosts
-    return HostStatus(
-        id=host.id,
-        names=host.names,
-        keys=tuple(map(wire.fingerprint, host.keys)),
-        pulls=host.pulls,
-        state=state_of(host, silence, now=now),
-        registered=host.registered,
-        seen=host.seen,
-        roots_version=host.roots_version,
-        current_version=host.current_version,
-        alarms=alarms_of(host, silence, newest, now=now),
     )
 
 

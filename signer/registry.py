@@ -17,9 +17,9 @@ from ca.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ca.hosts import join_host, take_report
+from ca.hosts import join_host, status_of, take_report
 from ca.messages import HostList, HostRegistration, HostStatus
-from ca.provision import forget, list_hosts, register, status_of
+from ca.provision import forget, list_hosts, register
 from signer.answers import empty_answer, json_answer
 from signer.bodies import TEXT, json_body, text_body
 from signer.openapi import describe
@@ -52,7 +52,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         if request.mimetype == TEXT:
             by = {"address": str(caller.address), "request_id": caller.request_id}
             host = join_host(authority, text_body(), by, now=now)
-            answer = status_of(authority, host, now=now)
+            answer = status_of(host, authority.config.hosts, None, now=now)
         else:
             signed_by = prove_signer(authority, now=now)
             wanted = json_body(HostRegistration)

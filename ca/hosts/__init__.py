@@ -22,7 +22,7 @@ from ca.hosts.registry import (
     vouched,
 )
 from ca.hosts.reports import take_report
-from ca.hosts.states import HostState, alarms_of, state_of
+from ca.hosts.states import HostState, alarms_of, state_of, status_of
 
 __all__ = [
     "HostState",
@@ -37,6 +37,7 @@ __all__ = [
     "prove_host",
     "register_host",
     "state_of",
+    "status_of",
     "take_report",
     "vouched",
 ]

@@ -52,7 +52,7 @@ def make_join_token(
         kind=EntryKind.ADMINISTRATION,
         record={
             "v": 1,
-            "administration": "make-join-token",
+            "act": "make-join-token",
             "join_token_sha256": hashed.hex(),
             "host": host,
             "names": names,

@@ -29,7 +29,7 @@ _FORGOTTEN_AT_ONCE = 100
 
 By = Mapping[str, object]
 """Who does something to the registry, as members of a record: `identity` and where the
-request came from, or `operator`."""
+request came from, or `by`, the account that typed a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def register_host(
         kind=EntryKind.ADMINISTRATION,
         record={
             "v": 1,
-            "administration": "register-host",
+            "act": "register-host",
             "host": {
                 "id": new.id,
                 "names": new.names,
@@ -115,7 +115,7 @@ def forget_hosts(
     authority.ledger.change(
         forgetting(ids, time=int(now.timestamp())),
         kind=EntryKind.ADMINISTRATION,
-        record={"v": 1, "administration": "forget-hosts", "hosts": list(ids), **by},
+        record={"v": 1, "act": "forget-hosts", "hosts": list(ids), **by},
         now=now,
     )
 

@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ca import wire
 from ca.config import Silence
+from ca.messages import HostStatus
 from ca.store import PublishedCurrent, StoredHost
 
 BEHIND_AFTER = timedelta(minutes=10)
@@ -52,3 +54,25 @@ def alarms_of(
 def _is_behind(host: StoredHost, newest: PublishedCurrent, *, now: datetime) -> bool:
     published = datetime.fromtimestamp(newest.published, now.tzinfo)
     return host.current_version < newest.version and now - published > BEHIND_AFTER
+
+
+def status_of(
+    host: StoredHost,
+    silence: Silence,
+    newest: PublishedCurrent | None,
+    *,
+    now: datetime,
+) -> HostStatus:
+    """Return what is told of a host; `newest` is what it should have applied."""
+    return HostStatus(
+        id=host.id,
+        names=host.names,
+        keys=tuple(map(wire.fingerprint, host.keys)),
+        pulls=host.pulls,
+        state=state_of(host, silence, now=now),
+        registered=host.registered,
+        seen=host.seen,
+        roots_version=host.roots_version,
+        current_version=host.current_version,
+        alarms=alarms_of(host, silence, newest, now=now),
+    )

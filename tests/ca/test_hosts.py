@@ -51,7 +51,7 @@ from tests.fakes import NOW, FakeIdP
 from tests.hosts import FakeHost, empty_registry
 from tests.signing import holder
 
-BY = {"identity": None, "operator": "ada"}
+BY = {"identity": None, "by": "ada"}
 HOUR = timedelta(hours=1)
 
 
@@ -112,7 +112,7 @@ def test_a_registered_host_is_in_the_registry_and_on_record(authority):
     del record["salt"]
     assert record == {
         "v": 1,
-        "administration": "register-host",
+        "act": "register-host",
         "host": {
             "id": "web1",
             "names": ["web1.example.com"],
@@ -206,7 +206,7 @@ def test_forgetting_is_on_record_and_of_what_is_there(authority):
     forget_hosts(authority, ["web1"], BY, now=NOW)
 
     record = json.loads(newest_entry(authority).record)
-    assert (record["administration"], record["hosts"]) == ("forget-hosts", ["web1"])
+    assert (record["act"], record["hosts"]) == ("forget-hosts", ["web1"])
     assert authority.store.hosts.every() == []
     (gone,) = authority.store.hosts.every(forgotten=True)
     assert (gone.forgotten, gone.keys) == (NOW.timestamp(), ())
@@ -336,7 +336,7 @@ def test_a_machine_joins_with_a_token(authority):
 
     assert (host.id, host.names, host.pulls) == ("web1", ("web1.example.com",), True)
     record = json.loads(newest_entry(authority).record)
-    assert made["administration"] == "make-join-token"
+    assert made["act"] == "make-join-token"
     assert record["join_token_sha256"] == made["join_token_sha256"]
     assert record["identity"] is None
     file = authority.config.file.with_name("daypass.db")

@@ -76,7 +76,7 @@ def say(client, path, document):
 
 def join_token(authority, **changes):
     given = {"host": None, "names": (), "life": NOW - NOW.replace(year=2025)}
-    by = {"identity": None, "operator": "ada"}
+    by = {"identity": None, "by": "ada"}
     return make_join_token(authority, **(given | changes), by=by, now=NOW)
 
 
