@@ -26,10 +26,7 @@ from ca.policy.durations import parse_duration
 from ca.store import Store
 
 HELP = """\
-usage: ca-admin hosts list [--all]
-       ca-admin hosts show ID
-       ca-admin hosts forget ID...
-       ca-admin hosts join-token [--id ID] [--name NAME]... [--expires T]
+usage: ca-admin hosts list | show ID | forget ID... | join-token [OPTIONS]
 
   list         the hosts, one a line: id, state, the version of the trust bundle that it
                last reported, how long ago, its names, and what is wrong with it
