@@ -9,19 +9,20 @@ The entry is durable before a CA key sees its bytes (design invariant 2).
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from ca import certificate
 from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType
 from ca.errors import Conflict, NotFound
-from ca.ledger import EntryKind, ledger_proof, seen_by
+from ca.ledger import EntryKind, Proved, ledger_proof, place_of, seen_by
 from ca.messages import LedgerProof, LeftOut, SignResponse
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
 from ca.signing_key import SigningKey
-from ca.store import Entry, TokenUse
+from ca.store import Draft, Entry, TokenUse
 
 BACKDATE = timedelta(seconds=60)
 """A certificate begins this long before it is made: hosts' clocks run behind."""
@@ -92,8 +93,7 @@ def record_and_sign(
     now: datetime,
 ) -> SignResponse:
     """Check, record, sign and answer, in this order: every certificate's way."""
-    checked = certificate.render_to_be_signed(wanted)
-    refuse_unlike(checked, wanted, grant, now=now)
+    checked = _check(wanted, grant, now=now)
     proved = authority.ledger.append(
         lambda serial: certificate.set_serial(checked, serial),
         kind=_KINDS[type(grant)].entry,
@@ -102,11 +102,75 @@ def record_and_sign(
         seen=seen_by(authority.ledger, recording.checkpoint),
         now=now,
     )
-    to_be_signed, serial, says = _recorded(proved.entry, checked, wanted, now=now)
-    signature = _ca_key(authority, grant).sign(to_be_signed)
+    note = recording.checkpoint
+    return _sign(authority, proved, _Checked(wanted, grant, checked), note, now=now)
+
+
+def record_and_sign_all(
+    authority: Authority,
+    granted: Sequence[tuple[Certificate, Grant, Mapping[str, object]]],
+    *,
+    checkpoint: str | None,
+    now: datetime,
+) -> tuple[SignResponse, ...]:
+    """Do the same for several at once, each with its record: one batch of the ledger.
+
+    None is signed before all are on record.
+    """
+    checked = [
+        _Checked(wanted, grant, _check(wanted, grant, now=now))
+        for wanted, grant, _ in granted
+    ]
+    drafts = [
+        Draft(
+            place_of(
+                partial(certificate.set_serial, each.to_be_signed),
+                kind=_KINDS[type(each.grant)].entry,
+                record=record,
+                now=now,
+            )
+        )
+        for each, (_, _, record) in zip(checked, granted, strict=True)
+    ]
+    seen = seen_by(authority.ledger, checkpoint)
+    proved = authority.ledger.append_all(drafts, seen=seen)
+    return tuple(
+        _sign(authority, entry, each, checkpoint, now=now)
+        for entry, each in zip(proved, checked, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A certificate that says what was granted, with serial 0."""
+
+    wanted: Certificate
+    grant: Grant | HostGrant
+    to_be_signed: bytes
+
+
+def _check(wanted: Certificate, grant: Grant | HostGrant, *, now: datetime) -> bytes:
+    checked = certificate.render_to_be_signed(wanted)
+    refuse_unlike(checked, wanted, grant, now=now)
+    return checked
+
+
+def _sign(
+    authority: Authority,
+    proved: Proved,
+    checked: _Checked,
+    note: str | None,
+    *,
+    now: datetime,
+) -> SignResponse:
+    """Sign what is on record, and answer."""
+    to_be_signed, serial, says = _recorded(
+        proved.entry, checked.to_be_signed, checked.wanted, now=now
+    )
+    signature = _ca_key(authority, checked.grant).sign(to_be_signed)
     signed = certificate.complete(to_be_signed, signature)
-    proof = ledger_proof(authority.store, proved, note=recording.checkpoint)
-    return _answer(signed, says, grant.left_out, proof, serial=serial)
+    proof = ledger_proof(authority.store, proved, note=note)
+    return _answer(signed, says, checked.grant.left_out, proof, serial=serial)
 
 
 def _ca_key(authority: Authority, grant: Grant | HostGrant) -> SigningKey:

@@ -7,6 +7,7 @@ every setting out. Each says what someone who controls it could do.
 
 import tomllib
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +19,13 @@ from ca.endpoints import TLSFiles, database_url, refuse_exposed_listener
 from ca.errors import Misconfigured
 from ca.identity import Binding
 from ca.issuers import ClientSettings, Flow, IssuerSettings, refuse_insecure_url
+from ca.policy.durations import parse_duration
+from ca.policy.shape import at
 
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
 Network = IPv4Network | IPv6Network
+
+_LONGEST_SILENCE = timedelta(days=3650)
 
 
 class _Table(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +84,16 @@ class LimitsTable(_Table, frozen=True):
     refusals_per_minute: Annotated[int, Meta(ge=1, le=60_000)] = 120
     """To one address, or one /64 of IPv6; then nothing of it is looked at any more. Who
     can lower it can keep out all who share an address."""
+
+
+class HostsTable(_Table, frozen=True):
+    """What becomes of registered hosts that are silent."""
+
+    stale_after: Text = "2h"
+    """How long after its last report a host that pulls is called stale."""
+    forget_after: Text = "90d"
+    """How long after it a host is forgotten by itself. Who can lower it can have
+    revocations not wait for hosts that still let people in."""
 
 
 class SubjectKeyTable(_Table, frozen=True):
@@ -146,6 +161,7 @@ class ConfigFile(_Table, frozen=True):
     """`ssh_config` patterns of the hosts that trust this CA, for `ca-login`."""
     subject_keys: SubjectKeyTable = SubjectKeyTable()
     limits: LimitsTable = LimitsTable()
+    hosts: HostsTable = HostsTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,14 @@ class AgentLocation:
 
     agent: Path
     public_key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What becomes of hosts that report nothing, and after how long."""
+
+    stale_after: timedelta
+    forget_after: timedelta
 
 
 KeyLocation = FileLocation | AgentLocation
@@ -189,6 +213,7 @@ class Config:
     host_patterns: tuple[str, ...]
     least_rsa_bits: int
     limits: LimitsTable
+    hosts: Silence
 
 
 def load_config(file: Path) -> Config:
@@ -238,7 +263,19 @@ def _validate(shape: ConfigFile, file: Path) -> Config:
         host_patterns=shape.host_patterns,
         least_rsa_bits=shape.subject_keys.least_rsa_bits,
         limits=shape.limits,
+        hosts=_silence(shape.hosts),
     )
+
+
+def _silence(table: HostsTable) -> Silence:
+    with at("hosts"):
+        silence = Silence(
+            parse_duration(table.stale_after, most=_LONGEST_SILENCE),
+            parse_duration(table.forget_after, most=_LONGEST_SILENCE),
+        )
+        if silence.forget_after <= silence.stale_after:
+            raise Misconfigured("forget_after must be longer than stale_after")
+    return silence
 
 
 def _network(text: str) -> Network:

@@ -13,6 +13,8 @@
     │   ├── CertificateElsewhere     it is good from other addresses only
     │   ├── CertificateUnrecorded    not on record, or no longer
     │   ├── CertificateDerived       bought with a signed request, so it signs none
+    │   ├── HostUnknown              signed by no key of a registered host
+    │   ├── JoinTokenRefused         not a join token, or one that is used up
     │   ├── TokenMalformed           not one compact JWS with sane JSON in it
     │   ├── TokenTypeRefused         an access token, logout token, unknown `crit`
     │   ├── TokenIssuerUnknown       not an issuer of ours
@@ -28,6 +30,8 @@
     ├── NotFound
     ├── Conflict                     contradicts what is on record
     │   ├── RequestReplayed          a signed request that was sent before
+    │   ├── ReportOutdated           a host reports less than it did before
+    │   ├── BundleUnknown            a host reports a bundle that we never published
     │   └── TokenSpent               the token already bought a certificate
     ├── RateLimited                  more requests than one may send
     └── Unavailable                  our side cannot do it now
@@ -129,6 +133,18 @@ class CertificateDerived(Unauthenticated):
     code = "certificate_derived"
 
 
+class HostUnknown(Unauthenticated):
+    """No key of a registered host signed this, or the host was forgotten."""
+
+    code = "host_unknown"
+
+
+class JoinTokenRefused(Unauthenticated):
+    """The join token is none of ours, has ended, is spent, or is for another host."""
+
+    code = "join_token_refused"
+
+
 class TokenMalformed(Unauthenticated):
     """Not one compact JWS with sane JSON in it."""
 
@@ -217,6 +233,18 @@ class RequestReplayed(Conflict):
     """The signed request was sent before."""
 
     code = "request_replayed"
+
+
+class ReportOutdated(Conflict):
+    """A host reports an older version than it did before."""
+
+    code = "report_outdated"
+
+
+class BundleUnknown(Conflict):
+    """A host reports a trust bundle that this CA never published."""
+
+    code = "bundle_unknown"
 
 
 class TokenSpent(Conflict):

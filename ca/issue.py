@@ -115,9 +115,9 @@ def _token_use(request: SignRequest, sign_in: SignIn, takes: Take) -> TokenUse:
 
 
 def record_of(
-    request: CertificateRequest | HostCertificateRequest,
+    request: CertificateRequest | HostCertificateRequest | None,
     caller: Caller,
-    identity: Identity,
+    identity: Identity | None,
     grant: Grant | HostGrant,
     *,
     policy_sha256: str,
@@ -125,11 +125,12 @@ def record_of(
 ) -> dict[str, object]:
     """Return what goes on record beside the leaf; `parent_serial` where no token did.
 
-    `ca.signed_request` reads identity and parent serial again.
+    Without a request nothing could be asked for; without an identity nobody did but
+    the host itself. `ca.signed_request` reads identity and parent serial again.
     """
     return {
         "v": 1,
-        "identity": identity.to_record(),
+        "identity": None if identity is None else identity.to_record(),
         "parent_serial": None if parent_serial is None else str(parent_serial),
         "grant": {
             "principals": grant.principals,
@@ -139,7 +140,7 @@ def record_of(
             "rules": grant.rules,
             "left_out": msgspec.to_builtins(grant.left_out),
         },
-        "asked": _asked(request),
+        "asked": None if request is None else _asked(request),
         "policy_sha256": policy_sha256,
         "address": str(caller.address),
         "request_id": caller.request_id,

@@ -38,7 +38,7 @@ def issue_host_certificate(
     )
     granted = decide_host(policy, identity, request.principals, now=now)
     grant = _narrowed(granted, request.validity_seconds)
-    wanted = certificate_of(authority, grant, subject_key, _key_id(grant), now=now)
+    wanted = certificate_of(authority, grant, subject_key, host_key_id(grant), now=now)
     record = record_of(request, caller, identity, grant, policy_sha256=policy.sha256)
     recording = Recording(record, checkpoint=request.checkpoint)
     return record_and_sign(authority, wanted, grant, recording, now=now)
@@ -51,6 +51,6 @@ def _narrowed(grant: HostGrant, seconds: int | None) -> HostGrant:
     return replace(grant, validity=min(grant.validity, wish))
 
 
-def _key_id(grant: HostGrant) -> str:
+def host_key_id(grant: HostGrant) -> str:
     """Return `host:<first name>`, which ssh shows to who asks for it (`ssh -v`)."""
     return f"host:{grant.principals[0]}"

@@ -104,9 +104,10 @@ def _is_of(issued: Issued, person: str) -> bool:
     stored = issued.stored
     if stored.record is None or not _mentions(stored, person):
         return False
-    identity = json.loads(stored.record)["identity"]
+    # A host that joined with a token was certified for nobody.
+    identity = json.loads(stored.record)["identity"] or {}
     key_id = getattr(issued.certificate, "key_id", None)
-    return person in (key_id, identity["email"], identity["subject"])
+    return person in (key_id, identity.get("email"), identity.get("subject"))
 
 
 def _mentions(stored: StoredCertificate, person: str) -> bool:

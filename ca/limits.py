@@ -51,7 +51,13 @@ class Limits:
 
     def of_identity(self, identity: Identity, *, now: datetime) -> Take:
         """Return what a request of this identity takes; raise `RateLimited`."""
-        who = f"identity\0{identity.issuer}\0{identity.subject}"
+        return self._of(f"identity\0{identity.issuer}\0{identity.subject}", now=now)
+
+    def of_host(self, id_: str, *, now: datetime) -> Take:
+        """Return what a request of a registered host takes; raise `RateLimited`."""
+        return self._of(f"host\0{id_}", now=now)
+
+    def _of(self, who: str, *, now: datetime) -> Take:
         take = Take(_hash(who), cost=self._identity_cost, now=_microseconds(now))
         blocked_until = self._blocked.get(take.subject, 0)
         if take.now < blocked_until <= take.now + MINUTE:

@@ -79,6 +79,75 @@ class HostCertificateRequest(Message, frozen=True, kw_only=True):
     checkpoint: Checkpoint | None = None
 
 
+HostId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""What a host is called in the registry."""
+
+
+class HostRegistration(Message, frozen=True, kw_only=True):
+    """`POST /v1/hosts`, signed: this host exists, and these are its keys."""
+
+    id: HostId
+    names: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
+    """The names that its certificates may have; policy decides when it asks for one."""
+    keys: Annotated[
+        tuple[Annotated[str, Meta(max_length=4096)], ...],
+        Meta(min_length=1, max_length=16),
+    ]
+    """Lines of its `ssh_host_*_key.pub`."""
+    pulls: bool = True
+    """Whether it fetches the trust bundle by itself, and reports which it has."""
+
+
+class HostStatus(Message, frozen=True, kw_only=True):
+    """A host as the registry has it."""
+
+    id: HostId
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    """Fingerprints."""
+    pulls: bool
+    state: str
+    """`active`, `stale` or `forgotten`."""
+    registered: int
+    """Unix seconds."""
+    seen: int
+    """When it last reported, or was registered, in Unix seconds."""
+    roots_version: int
+    """Of the trust bundle that it last reported; 0 before the first report."""
+    current_version: int
+    alarms: tuple[str, ...] = ()
+    """What is wrong with it, for an operator."""
+
+
+class HostList(Message, frozen=True):
+    """`GET /v1/hosts`: all that are not forgotten."""
+
+    hosts: tuple[HostStatus, ...]
+    current_version: int | None = None
+    """The newest that was published."""
+
+
+class Canary(Message, frozen=True, kw_only=True):
+    """One certificate that logs in once and prints its nonce."""
+
+    principal: str
+    nonce: str
+    """16 to 64 letters and digits."""
+    source: Annotated[str, Meta(max_length=45)] | None = None
+    """The address that this login comes from, as the host sees it; null for that of
+    the whole request."""
+
+
+class CanaryRequest(Message, frozen=True, kw_only=True):
+    """`POST /v1/canary-certificates`, signed: for one key and one run."""
+
+    public_key: Annotated[str, Meta(max_length=4096)]
+    source: Annotated[str, Meta(max_length=45)]
+    """The address that the logins come from, as the hosts see it."""
+    canaries: Annotated[tuple[Canary, ...], Meta(min_length=1, max_length=256)]
+    checkpoint: Checkpoint | None = None
+
+
 class ExplainRequest(Asked, frozen=True, kw_only=True):
     """`POST /v1/explain`, signed: what would become of this, and why."""
 
@@ -127,6 +196,12 @@ class SignResponse(Message, frozen=True):
     ledger: LedgerProof
     left_out: tuple[LeftOut, ...] = ()
     """What the rules might have given but did not."""
+
+
+class CanaryResponse(Message, frozen=True):
+    """The canaries, in the order in which they were asked for."""
+
+    certificates: tuple[SignResponse, ...]
 
 
 class RecordResponse(Message, frozen=True):

@@ -22,6 +22,7 @@ from signer import (
     log,
     openapi,
     problems,
+    registry,
     request_log,
     trust,
 )
@@ -80,6 +81,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
         certificates.blueprint(authority, clock),
         explain.blueprint(authority, clock),
         hosts.blueprint(authority, clock),
+        registry.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock, unchanged_of(app)),
         log.blueprint(authority, clock),

@@ -1,4 +1,4 @@
-"""Read a request's body: JSON of a declared, bounded length, and nothing else."""
+"""Read a request's body: JSON or text of a declared, bounded length."""
 
 from flask import request
 from werkzeug.exceptions import LengthRequired
@@ -14,10 +14,22 @@ def json_body(as_type: type[M]) -> M:
 
 def raw_body() -> bytes:
     """Return the bytes of a JSON body, which Flask bounds by its declared length."""
-    if request.mimetype != "application/json":
+    return _body("application/json", called="JSON")
+
+
+def text_body() -> bytes:
+    """Return the bytes of a text, as a host sends one, bounded likewise."""
+    return _body(TEXT, called="text")
+
+
+TEXT = "text/plain"
+
+
+def _body(media_type: str, *, called: str) -> bytes:
+    if request.mimetype != media_type:
         raise BadRequest(
-            "the request body must be JSON",
-            hint="send Content-Type: application/json",
+            f"the request body must be {called}",
+            hint=f"send Content-Type: {media_type}",
         )
     # Never unpacked: a kilobyte can unpack to a gigabyte.
     if "Content-Encoding" in request.headers:

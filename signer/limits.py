@@ -22,7 +22,7 @@ def install(app: Flask, authority: Authority, clock: Callable[[], datetime]) -> 
     limits = authority.limits
 
     def refuse_spent() -> None:
-        if request.method == "POST":
+        if request.method in {"POST", "DELETE"}:
             g.peer = peer_address(request, authority.config.trusted_proxies)
             limits.refuse_spent(g.peer, now=clock())
 

@@ -43,10 +43,12 @@ _REF = "#/components/schemas/{name}"
 class Operation:
     """What a view takes, answers and refuses with."""
 
-    takes: tuple[type[Struct], ...]
-    """What the JSON body may be; nothing where there is none."""
-    gives: type[Struct] | str
-    """The JSON that is answered, or the media type of what is not ours to describe."""
+    takes: tuple[type[Struct] | str, ...]
+    """What the JSON body may be, or the media type of one that is not JSON; nothing
+    where there is none."""
+    gives: type[Struct] | str | None
+    """The JSON that is answered, or the media type of what is not ours to describe;
+    None for 204 and nothing."""
     refuses: tuple[type[CAError], ...]
     also: tuple[HTTPStatus, ...]
     """Statuses besides 200 that come with the same answer."""
@@ -59,8 +61,8 @@ _OPERATIONS: WeakKeyDictionary[Callable[..., object], Operation] = WeakKeyDictio
 
 def describe(
     *,
-    takes: type[Struct] | tuple[type[Struct], ...] = (),
-    gives: type[Struct] | str,
+    takes: type[Struct] | str | tuple[type[Struct] | str, ...] = (),
+    gives: type[Struct] | str | None,
     refuses: tuple[type[CAError], ...] = (),
     also: tuple[HTTPStatus, ...] = (),
     signed: Literal["never", "may", "must"] = "never",
@@ -120,7 +122,7 @@ def document(app: Flask) -> Document:
     paths: Document = {}
     for rule, operation in _described(app):
         for struct in (*operation.takes, operation.gives):
-            if not isinstance(struct, str):
+            if struct is not None and not isinstance(struct, str):
                 structs[struct.__name__] = struct
         path = re.sub(r"<(?:[^<>:]+:)?(\w+)>", r"{\1}", rule.rule)
         view = app.view_functions[rule.endpoint]
@@ -165,9 +167,7 @@ def _operation(rule: Rule, operation: Operation) -> Document:
             for name in sorted(rule.arguments)
         ]
     if operation.takes:
-        schemas = [_schema(struct) for struct in operation.takes]
-        schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
-        content = {"application/json": {"schema": schema}}
+        content = dict(_body(operation.takes))
         described["requestBody"] = {"required": True, "content": content}
     if operation.signed != "never":
         unsigned: list[Document] = [{}] if operation.signed == "may" else []
@@ -175,8 +175,21 @@ def _operation(rule: Rule, operation: Operation) -> Document:
     return described
 
 
+def _body(takes: tuple[type[Struct] | str, ...]) -> Iterator[tuple[str, Document]]:
+    schemas = [_schema(struct) for struct in takes if not isinstance(struct, str)]
+    if schemas:
+        schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+        yield "application/json", {"schema": schema}
+    for media_type in takes:
+        if isinstance(media_type, str):
+            yield media_type, {"schema": {"type": "string"}}
+
+
 def _responses(operation: Operation) -> Document:
     gives = operation.gives
+    if gives is None:
+        nothing = {"204": {"description": HTTPStatus.NO_CONTENT.phrase}}
+        return dict(sorted({**_refusals(operation), **nothing}.items()))
     content: Document = (
         {gives: {}}
         if isinstance(gives, str)
@@ -188,11 +201,14 @@ def _responses(operation: Operation) -> Document:
     }
     if HTTPStatus.NOT_MODIFIED in operation.also:
         del answers["304"]["content"]
-    refusals = {
+    return dict(sorted({**_refusals(operation), **answers}.items()))
+
+
+def _refusals(operation: Operation) -> Document:
+    return {
         str(int(status)): _refusal(status, codes)
         for status, codes in refusals_of(operation).items()
     }
-    return dict(sorted({**refusals, **answers}.items()))
 
 
 def _refusal(status: HTTPStatus, codes: Iterable[str]) -> Document:

@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import certificates, check, database, init, keys, ledger, policy
+from ca.admin import certificates, check, database, hosts, init, keys, ledger, policy
 from ca.admin.command import (
     DENIED,
     DONE,
@@ -38,6 +38,7 @@ Look after a certificate authority, on the signer's own machine.
   ledger          verify | show | export | monitor | reconcile | erase-record |
                   recover | adopt-head
   certificates    list | show: who got what
+  hosts           list | show | forget | join-token: who has applied what
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -62,6 +63,7 @@ COMMANDS: Mapping[str, Command] = {
     "keys": keys,
     "policy": policy,
     "certificates": certificates,
+    "hosts": hosts,
     "ledger": ledger,
 }
 

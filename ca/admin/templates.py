@@ -115,6 +115,11 @@ requests_per_minute = 60
 # Requests of one address that were refused; after so many it is not listened to.
 refusals_per_minute = 120
 
+[hosts]
+# How long after its last report a host is called stale, and is forgotten by itself.
+stale_after = "2h"
+forget_after = "90d"
+
 # An identity provider. Whoever controls it can be anyone that policy lets in.
 [[issuer]]
 # Ours for it: used in policy.toml and at the front of each key ID. Never reuse one.

@@ -15,7 +15,7 @@ from ca.ledger.answer import ledger_proof, seen_by
 from ca.ledger.checkpoints import NAMESPACE, CheckpointSigner, SignedCheckpoint
 from ca.ledger.entry import EntryKind, canonical_json
 from ca.ledger.high_water import HighWater
-from ca.ledger.log import Ledger, Proved
+from ca.ledger.log import Ledger, Proved, place_of
 
 __all__ = [
     "NAMESPACE",
@@ -27,5 +27,6 @@ __all__ = [
     "SignedCheckpoint",
     "canonical_json",
     "ledger_proof",
+    "place_of",
     "seen_by",
 ]

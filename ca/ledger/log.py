@@ -26,6 +26,7 @@ from ca.ledger.high_water import HighWater
 from ca.merkle import CompactTree, plan_consistency, plan_inclusion
 from ca.store import Draft, Entry, Growth, Seen, Store, TokenUse
 from ca.store.append import reason
+from ca.store.change import Write
 
 _SALT_BYTES = 16
 
@@ -116,17 +117,43 @@ class Ledger:
         `StoreUnavailable`, after which the entry may or may not be on record: ask
         again with the same token and request to find out.
         """
-        place = Place(
-            kind=kind,
-            time=int(now.timestamp()),
-            record=canonical_json(
-                {**record, "salt": b64encode(secrets.token_bytes(_SALT_BYTES)).decode()}
-            ),
-            build=build,
-        )
+        place = place_of(build, kind=kind, record=record, now=now)
         entry, commit = self._batches.append(Draft(place, spends, seen))
         self._forget(now)
         return commit.prove(entry, seen)
+
+    def append_all(self, drafts: Sequence[Draft], *, seen: Seen | None) -> list[Proved]:
+        """Append these as one batch; raise the refusal if one of them is refused.
+
+        `seen` is the checkpoint that the request brought. Raises as `append` does.
+        """
+        known = [self.high_water.newest(), *([] if seen is None else [seen])]
+        appended = self._store.append(drafts, seen=known)
+        commit = self._sign_growth(appended.growth)
+        proved = []
+        for outcome in appended.outcomes:
+            if isinstance(outcome, CAError):
+                raise outcome
+            proved.append(commit.prove(outcome, seen))
+        return proved
+
+    def change(
+        self,
+        write: Write,
+        *,
+        kind: EntryKind,
+        record: Mapping[str, object],
+        now: datetime,
+    ) -> Entry:
+        """Put on record what `write` changes in other tables, in one transaction.
+
+        Raises what `write` raises, `LedgerStopped` or `StoreUnavailable`.
+        """
+        draft = Draft(place_of(None, kind=kind, record=record, now=now))
+        known = [self.high_water.newest()]
+        entry, growth = self._store.change(draft, write, seen=known)
+        self._sign(growth.tree)
+        return entry
 
     def _forget(self, now: datetime) -> None:
         """Let go of tokens that ended long ago, once an hour in each process.
@@ -183,6 +210,23 @@ class Ledger:
         self.high_water.raise_to(seen_in(signed))
         self._newest = (tree, signed)
         return signed
+
+
+def place_of(
+    build: Callable[[int], bytes] | None,
+    *,
+    kind: EntryKind,
+    record: Mapping[str, object],
+    now: datetime,
+) -> Place:
+    """Return what makes an entry of a record, which is given its salt here."""
+    salt = b64encode(secrets.token_bytes(_SALT_BYTES)).decode()
+    return Place(
+        kind=kind,
+        time=int(now.timestamp()),
+        record=canonical_json({**record, "salt": salt}),
+        build=build,
+    )
 
 
 def seen_in(signed: SignedCheckpoint) -> Seen:

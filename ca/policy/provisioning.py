@@ -42,28 +42,34 @@ class HostGrant:
 
 def decide_host(
     policy: Policy,
-    identity: Identity,
+    identity: Identity | None,
     names: tuple[str, ...],
     *,
     now: datetime,  # noqa: ARG001 - every decision is told the time, this one needs none
 ) -> HostGrant:
     """Decide whether `identity` may have a certificate for a host of these names.
 
-    One name that no rule covers refuses them all; the shortest validity holds. Like a
-    role, this is never reached through a token without a bound key. Raises `Denied`,
-    and `BadRequest` for what is not a host name.
+    None stands for the operator, whose join token let the host in: then each name must
+    be one that some rule still gives to somebody. One name that no rule covers refuses
+    them all; the shortest validity holds. Like a role, this is never reached through a
+    token without a bound key. Raises `Denied`, and `BadRequest` for what is not a host
+    name.
     """
     _refuse_bad_names(names)
-    if identity.binding is Binding.NONE:
-        raise Denied("a token that is bound to no key gets no host certificates")
-    person = policy.known(identity)
-    mine = [rule for rule in policy.hosts if matches(rule.match, person)]
-    answers = [_covering(mine, name) for name in names]
+    rules = policy.hosts if identity is None else _rules_for(policy, identity)
+    answers = [_covering(rules, name) for name in names]
     return HostGrant(
         principals=names,
         validity=min(rule.validity for rule in answers),
         rules=tuple(dict.fromkeys(rule.name for rule in answers)),
     )
+
+
+def _rules_for(policy: Policy, identity: Identity) -> tuple[HostRule, ...]:
+    if identity.binding is Binding.NONE:
+        raise Denied("a token that is bound to no key gets no host certificates")
+    person = policy.known(identity)
+    return tuple(rule for rule in policy.hosts if matches(rule.match, person))
 
 
 def decide_canary(

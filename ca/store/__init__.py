@@ -9,6 +9,8 @@
     locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once
     revoked     what is revoked
+    change      one entry, and the rows that it is about
+    hosts       the registry of hosts, and join tokens
     pages       certificates on record, newest first, a page at a time
     engine      how the database at a URL is opened: `sqlite` or `postgresql`
     transactions  how a transaction is run, and run again
@@ -21,7 +23,9 @@ What the database itself says never crosses this package's edge: it becomes
 from ca.store.append import Appended
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.buckets import MINUTE, Take, limited
+from ca.store.change import Write
 from ca.store.database import LogHead, PublicationMark, PublishedCurrent, Store
+from ca.store.hosts import JoinToken, Reported, StoredHost
 from ca.store.pages import Span, StoredCertificate
 from ca.store.recover import Recovered
 from ca.store.requests import Recorded
@@ -34,18 +38,22 @@ __all__ = [
     "Draft",
     "Entry",
     "Growth",
+    "JoinToken",
     "LogHead",
     "PublicationMark",
     "PublishedCurrent",
     "Recorded",
     "Recovered",
+    "Reported",
     "Revocations",
     "RevokedSerial",
     "Seen",
     "Span",
     "Store",
     "StoredCertificate",
+    "StoredHost",
     "Take",
     "TokenUse",
+    "Write",
     "limited",
 ]

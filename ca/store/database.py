@@ -14,13 +14,18 @@ from ca.store import buckets, erase, pages, requests, revoked, tables, tree
 from ca.store.append import Appended, Appending, entry_in, refusal
 from ca.store.batch import Draft, Entry
 from ca.store.buckets import Take
+from ca.store.change import Change, Write
 from ca.store.engine import translated
+from ca.store.hosts import HostRows
 from ca.store.recover import Recovered, Recovery
 from ca.store.revoked import Revocations
 from ca.store.transactions import Database, Head
-from ca.store.tree import Seen
+from ca.store.tree import Growth, Seen
 
 _HEAD = sa.select(tables.ledger_head)
+
+_KEPT_SECONDS = 30 * 86_400
+"""How long a *current* is kept once a newer one holds: hosts report which they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.hosts = HostRows(database)
 
     @classmethod
     def open(cls, url: str, *, password_file: Path | None = None) -> Self:
@@ -118,6 +124,19 @@ class Store:
         """
         appending = Appending(drafts, seen)
         done = self._database.write(appending.run, settle=appending.settle)
+        if isinstance(done, LedgerStopped):
+            raise done
+        return done
+
+    def change(
+        self, draft: Draft, write: Write, *, seen: Collection[Seen] = ()
+    ) -> tuple[Entry, Growth]:
+        """Append one entry, and write what it says has changed, in one commit.
+
+        What `write` raises leaves nothing behind. Raises `LedgerStopped` as `append`.
+        """
+        change = Change(draft, write, seen)
+        done = self._database.write(change.run, settle=change.settle)
         if isinstance(done, LedgerStopped):
             raise done
         return done
@@ -192,7 +211,7 @@ class Store:
                 raise refusal(head.stopped)
             if _publication_mark(connection) != unless_since:
                 return False
-            connection.execute(sa.delete(tables.trust_current))
+            connection.execute(_older_than(current.published - _KEPT_SECONDS))
             connection.execute(sa.insert(tables.trust_current), [asdict(current)])
             return True
 
@@ -201,6 +220,14 @@ class Store:
     def newest_current(self) -> PublishedCurrent | None:
         """Return the *current* that holds, or None before the first."""
         return self._database.read(_newest_current)
+
+    def published(self, version: int) -> PublishedCurrent | None:
+        """Return the *current* of this version, if it was published of late."""
+        wanted = sa.select(tables.trust_current).where(
+            tables.trust_current.c.version == version
+        )
+        row = self._database.read(lambda c: c.execute(wanted).one_or_none())
+        return None if row is None else PublishedCurrent(**row._mapping)  # noqa: SLF001
 
     def add_blob(self, sha256: str, content: bytes) -> None:
         """Keep an immutable part of the trust bundle; again is no change."""
@@ -275,6 +302,11 @@ class Store:
             return connection.execute(ended).rowcount
 
         return self._database.write(work)
+
+
+def _older_than(published: int) -> sa.Delete:
+    current = tables.trust_current
+    return sa.delete(current).where(current.c.published < published)
 
 
 def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:

@@ -5,6 +5,7 @@ Changing one means a migration in `ca/store/migrations` and a new `SCHEMA`.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     ForeignKey,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     select,
 )
 
-SCHEMA = "0004"
+SCHEMA = "0006"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -95,6 +96,46 @@ rate_buckets = Table(
 )
 """How often somebody asks. `full_at` is in microseconds; a bucket without a row is
 full."""
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("names", Text, nullable=False),
+    Column("pulls", Boolean, nullable=False),
+    Column("registered", BigInteger, nullable=False),
+    Column("entry_index", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("forgotten", BigInteger),
+    Column("roots_version", BigInteger, nullable=False),
+    Column("current_version", BigInteger, nullable=False),
+    Column("alarm", Text),
+)
+"""The registry. `names` is a JSON list; `entry_index` is where the registration is on
+record, with who did it; `seen` is when the host last proved itself; the versions are
+those that it last reported, 0 before; `alarm` is what was wrong with its last report.
+"""
+
+host_keys = Table(
+    "host_keys",
+    metadata,
+    Column("key_sha256", LargeBinary(32), primary_key=True),
+    Column("host", String(63), ForeignKey("hosts.id"), nullable=False, index=True),
+    Column("blob", LargeBinary, nullable=False),
+)
+"""The keys of the hosts that are not forgotten; each is one host's."""
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("token_sha256", LargeBinary(32), primary_key=True),
+    Column("host", String(63)),
+    Column("names", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("spent_by", String(63)),
+)
+"""What registers one host each, and for which id and names; null for any id. The token
+itself is stored nowhere."""
 
 trust_blobs = Table(
     "trust_blobs",

@@ -245,6 +245,9 @@ def test_a_blob_is_kept_by_its_hash(store):
 def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
     appended = store.append([Draft(build) for _ in range(5)])
     for statement in (
+        "DROP TABLE host_keys",
+        "DROP TABLE hosts",
+        "DROP TABLE join_tokens",
         "DROP TABLE tree_nodes",
         "ALTER TABLE ledger_head DROP COLUMN origin",
         "ALTER TABLE ledger_head DROP COLUMN stopped",
