@@ -80,6 +80,8 @@ def _find(name: str, terminal: "Terminal") -> "Command":
             from client.ensure import run  # noqa: PLC0415
         case "setup":
             from client.setup import run  # noqa: PLC0415
+        case "ssh-config":
+            from client.ssh_config import run  # noqa: PLC0415
         case "status":
             from client.status import run  # noqa: PLC0415
         case "logout":

@@ -44,13 +44,19 @@ def folder(variable: str, default: str) -> Path:
     return (base if base.is_absolute() else home() / default) / "daypass"
 
 
-def make_private(path: Path) -> None:
-    """Make sure that a folder of ours exists and is for its owner alone."""
+def make_folder(path: Path) -> None:
+    """Make sure that a folder exists; one that is made is for its owner alone."""
     with explained(f"make the folder {path}"):
         for missing in reversed((path, *path.parents)):
             if not missing.exists():
                 # exist_ok: two sign-ins may both be the first.
                 missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_private(path: Path) -> None:
+    """Make sure that a folder of ours exists and is for its owner alone."""
+    make_folder(path)
+    with explained(f"make the folder {path}"):
         if path.stat().st_mode & _OTHERS:
             path.chmod(0o700)
 
@@ -84,10 +90,15 @@ def read(path: Path, limit: int = 1 << 20) -> bytes | None:
 def write(path: Path, content: bytes) -> None:
     """Put a file in its place whole: written aside, synced, then renamed."""
     make_private(path.parent)
+    replace(path, content)
+
+
+def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Do as `write` does, in a folder that need not be ours."""
     new = aside(path)
     with explained(f"write {path}"):
         try:
-            create(new, content)
+            create(new, content, mode=mode)
             new.replace(path)
         except BaseException:
             new.unlink(missing_ok=True)
@@ -95,9 +106,9 @@ def write(path: Path, content: bytes) -> None:
         sync(path.parent)
 
 
-def create(path: Path, content: bytes) -> None:
-    """Write a file that must not exist, 0600, down to the disk."""
-    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def create(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write a file that must not exist, down to the disk."""
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(opened, "wb") as file:
         file.write(content)
         file.flush()

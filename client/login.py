@@ -40,6 +40,7 @@ ca-login: sign in once, then ssh for a workday
   ca-login --token-file FILE               with an ID token that you have; - is stdin
   ca-login check                           is the certificate good: the exit code
   ca-login ensure                          for ssh: sign in, if it is not
+  ca-login ssh-config install              have ssh use all this by itself
   ca-login status                          who am I, until when
   ca-login logout                          remove key and certificate
 

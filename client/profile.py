@@ -1,10 +1,11 @@
 """A profile: one CA by its URL and its pinned root key, under a short name.
 
-`~/.config/daypass/NAME.json` is written by `setup` once and by nothing afterwards; its
-key `flow` says how to sign in where somebody disagrees with what suits. What is
-remembered of the CA's trust bundle and ledger changes often and is no setting, so it
-lives in `~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can
-also change the pin.
+`~/.config/daypass/NAME.json` is written by `setup` once, and afterwards only by
+`ssh-config install`, which keeps the CA's `host_patterns` there; its key `flow` says
+how to sign in where somebody disagrees with what suits. What is remembered of the CA's
+trust bundle and ledger changes often and is no setting, so it lives in
+`~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can also change
+the pin.
 """
 
 import hashlib
@@ -36,6 +37,8 @@ class Profile:
     """The root key's fingerprint."""
     flow: str | None = None
     """How to sign in, of `client.flows`; None for what suits."""
+    host_patterns: tuple[str, ...] = ()
+    """The CA's hosts, as it named them to `ssh-config install`."""
 
     @property
     def words(self) -> str:
@@ -73,23 +76,27 @@ def find(name: str) -> Profile | None:
         return None
     document = _document(content)
     url, pin, flow = (document.get(key) for key in ("url", "pin", "flow"))
+    patterns = document.get("host_patterns", [])
     if (
         not isinstance(url, str)
         or not isinstance(pin, str)
         or not isinstance(flow, str | None)
+        or not isinstance(patterns, list)
     ):
         raise Unable(
             f"{path} is not a profile", hint=f"rm {path}, then: ca-login setup URL"
         )
-    return Profile(name, url, pin, flow)
+    return Profile(name, url, pin, flow, tuple(map(str, patterns)))
 
 
 def save(profile: Profile) -> Path:
     """Write a profile to its file; return where that is."""
     path = path_of(profile.name)
-    document = {"v": 1, "url": profile.url, "pin": profile.pin}
+    document: dict[str, object] = {"v": 1, "url": profile.url, "pin": profile.pin}
     if profile.flow is not None:
         document["flow"] = profile.flow
+    if profile.host_patterns:
+        document["host_patterns"] = profile.host_patterns
     files.write(path, json.dumps(document, indent=2).encode() + b"\n")
     return path
 

@@ -117,6 +117,7 @@ class FakeCA:
         self.clock_ahead = 0
         """Seconds that its clock is ahead of the machine's."""
         self.issuers: list[dict[str, Any]] = []
+        self.host_patterns = ["*.a.test"]
         self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -213,7 +214,7 @@ class FakeCA:
                 return _json(
                     origin=self.url,
                     issuers=self.issuers,
-                    host_patterns=["*.a.test"],
+                    host_patterns=self.host_patterns,
                     server_time=int(time.time()) + self.clock_ahead,
                     a_field_of_a_later_version=True,
                 )

@@ -27,7 +27,7 @@ from ca.admin.command import Misuse as AdminMisuse
 from ca.config import ConfigFile
 from ca.errors import CAError
 from ca.messages import Problem
-from client import check, ensure, login, logout, setup, status
+from client import check, ensure, login, logout, setup, ssh_config, status
 from client.arguments import Parser
 from client.failure import Misuse, exit_code
 from client.keys import KeyFiles
@@ -192,6 +192,7 @@ LOGIN: Mapping[str, Callable[[list[str]], object]] = {
     "setup": lambda words: setup._parse(words, Terminal()),  # noqa: SLF001
     "check": _read("ca-login check", check.HELP),
     "ensure": _read("ca-login ensure", ensure.HELP),
+    "ssh-config": lambda words: ssh_config.parser().read(words, Terminal()),
     "status": _read("ca-login status", status.HELP),
     "logout": _read("ca-login logout", logout.HELP),
 }
