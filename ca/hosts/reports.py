@@ -1,16 +1,14 @@
 """A host says which trust bundle it has applied: when that changes, and hourly."""
 
-import hashlib
 import logging
 from datetime import datetime
-from functools import lru_cache
 
-from ca import bundle
 from ca.authority import Authority
 from ca.errors import BundleUnknown, ReportOutdated
 from ca.host_documents import Report, parse_report
 from ca.hosts.proof import Proved, prove_host
 from ca.store import Reported, StoredHost
+from ca.trust.history import Publication
 
 _log = logging.getLogger(__name__)
 
@@ -63,12 +61,8 @@ def _refuse_unknown(authority: Authority, proved: Proved[Report]) -> None:
     is revoked: this is where it shows.
     """
     says, host = proved.says, proved.host
-    published = authority.store.published(says.current_version)
-    if (
-        published is not None
-        and hashlib.sha256(published.document).hexdigest() == says.current_sha256
-        and _roots_version(authority, published.roots_sha256) == says.roots_version
-    ):
+    applied = Publication(says.current_sha256, says.roots_version)
+    if authority.trust.history.find(says.current_version) == applied:
         return
     _log.error(
         "host %s has applied a trust bundle that was never published here: version"
@@ -87,12 +81,3 @@ def _refuse_unknown(authority: Authority, proved: Proved[Report]) -> None:
         hint="have the host pull again; operator: if it lasts, somebody else has an"
         " online key",
     )
-
-
-def _roots_version(authority: Authority, sha256: str) -> int:
-    return _version_in(authority.trust.blob(sha256))
-
-
-@lru_cache(maxsize=8)
-def _version_in(roots: bytes) -> int:
-    return bundle.parse_roots(bundle.split_signed(roots)[0]).version

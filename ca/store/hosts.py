@@ -22,6 +22,27 @@ _HOSTS = tables.hosts
 _KEYS = tables.host_keys
 _TOKENS = tables.join_tokens
 
+# What each report executes, made once: making a statement costs more than running it.
+_OWNER = (
+    sa.select(_HOSTS)
+    .join(_KEYS, _KEYS.c.host == _HOSTS.c.id)
+    .where(_KEYS.c.key_sha256 == sa.bindparam("hashed"))
+)
+_REPORT = (
+    sa.update(_HOSTS)
+    .where(
+        _HOSTS.c.id == sa.bindparam("of"),
+        _HOSTS.c.roots_version <= sa.bindparam("roots"),
+        _HOSTS.c.current_version <= sa.bindparam("current"),
+    )
+    .values(
+        roots_version=sa.bindparam("roots"),
+        current_version=sa.bindparam("current"),
+        seen=sa.bindparam("at"),
+        alarm=sa.bindparam("why"),
+    )
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredHost:
@@ -77,11 +98,10 @@ class HostRows:
         return found[0] if found else None
 
     def owner(self, key: bytes) -> StoredHost | None:
-        """Return the host whose key this is, or None."""
-        owner = sa.select(_KEYS.c.host).where(_KEYS.c.key_sha256 == _sha256(key))
-        is_owner = _HOSTS.c.id == owner.scalar_subquery()
-        found = self._database.read(lambda c: _read(c, is_owner))
-        return found[0] if found else None
+        """Return the host whose key this is, with no other key of it; or None."""
+        wanted = {"hashed": _sha256(key)}
+        row = self._database.read(lambda c: c.execute(_OWNER, wanted).one_or_none())
+        return None if row is None else _host(row, [key])
 
     def every(self, *, forgotten: bool = False) -> list[StoredHost]:
         """Return all hosts by their ids, those that are forgotten only if asked."""
@@ -98,21 +118,14 @@ class HostRows:
 
     def report(self, id_: str, reported: Reported) -> None:
         """Keep what a host reports, unless it has reported more meanwhile."""
-        update = (
-            sa.update(_HOSTS)
-            .where(
-                _HOSTS.c.id == id_,
-                _HOSTS.c.roots_version <= reported.roots_version,
-                _HOSTS.c.current_version <= reported.current_version,
-            )
-            .values(
-                roots_version=reported.roots_version,
-                current_version=reported.current_version,
-                seen=reported.seen,
-                alarm=reported.alarm,
-            )
-        )
-        self._database.write(lambda c, _head: c.execute(update))
+        values = {
+            "of": id_,
+            "roots": reported.roots_version,
+            "current": reported.current_version,
+            "at": reported.seen,
+            "why": reported.alarm,
+        }
+        self._database.write(lambda c, _head: c.execute(_REPORT, values))
 
     def join_token(self, token_sha256: bytes) -> JoinToken | None:
         """Return what a join token is for, or None."""

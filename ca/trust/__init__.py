@@ -4,6 +4,7 @@ roots        the operator's file, signed by the root key
 revocations  what is revoked, as a KRL
 gate         nothing passes that OpenSSH would read otherwise than it was meant
 stand_in     throw-away keys, of which the gate's samples are
+history      what was published before
 publish      `Trust`: the bundle as a signer serves it
 """
 

@@ -22,6 +22,7 @@ from ca.krl import KRL, parse_krl, render_krl
 from ca.signing_key import SigningKey
 from ca.store import PublicationMark, PublishedCurrent, Store
 from ca.trust import gate
+from ca.trust.history import History
 from ca.trust.revocations import ca_keys_of, krl_of, says_the_same
 from ca.trust.roots import SignedRoots, parse_signed_roots, require_active
 
@@ -83,6 +84,7 @@ class Trust:
         render: Callable[[KRL], bytes] = render_krl,
     ) -> None:
         """`render` writes KRLs, and is not believed: the gate judges its bytes."""
+        self.history = History(store)
         self._store = store
         self._signed_roots = signed_roots
         self._online_key = online_key

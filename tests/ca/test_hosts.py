@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -45,6 +46,7 @@ from ca.hosts.registry import require_host
 from ca.ledger import EntryKind, place_of
 from ca.store import Draft, TokenUse
 from ca.store.change import Change
+from ca.trust.history import History
 from tests import hosts
 from tests.authority import make_ca, opened, rewrite, subject_key
 from tests.fakes import NOW, FakeIdP
@@ -260,6 +262,21 @@ def test_a_batch_is_refused_for_one_of_its_drafts(authority):
             [Draft(place), Draft(place, replace(spends, request_sha256=b"o" * 32))],
             seen=None,
         )
+
+
+def test_a_change_is_refused_with_its_entry(authority):
+    place = place_of(None, kind=EntryKind.ADMINISTRATION, record={}, now=NOW)
+    spends = TokenUse(b"u" * 32, b"r" * 32, expires=9**10, max_uses=1)
+    authority.ledger.append_all([Draft(place, spends)], seen=None)
+    ran = []
+
+    with pytest.raises(TokenSpent):
+        authority.store.change(
+            Draft(place, replace(spends, request_sha256=b"o" * 32)),
+            lambda _connection, entry: ran.append(entry),
+        )
+
+    assert ran == []
 
 
 def test_an_entry_that_was_committed_when_the_connection_broke_is_found(authority):
@@ -536,6 +553,17 @@ def test_a_bundle_that_was_never_published_rings_the_alarm(
     assert "web1" in caplog.text
     take_report(authority, good, now=NOW)
     assert authority.store.hosts.find("web1").alarm is None
+
+
+def test_what_was_published_is_looked_up_once(authority):
+    history = History(authority.store, remembers=1)
+    first, second = publish(authority), publish(authority, now=NOW + 2 * HOUR)
+
+    for published in (first, second, second, first):
+        found = history.find(published.version)
+        assert found is not None
+        assert found.sha256 == sha256(published.document).hexdigest()
+    assert history.find(1) is None
 
 
 def test_a_host_speaks_for_itself_alone(authority, roots_version):
