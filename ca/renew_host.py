@@ -64,8 +64,14 @@ def renew_host_certificate(
         )
     grant = decide_host(policy, known.identity, known.names, now=now)
     wanted = certificate_of(authority, grant, subject_key, host_key_id(grant), now=now)
+    vouched_by = None if known.identity is None else known.identity.to_record()
     record = {
-        **record_of(None, caller, known.identity, grant, policy_sha256=policy.sha256),
-        "host": {"id": host.id, "registered_at": host.entry_index},
+        # Nobody's but the host's own: who revokes or blocks the provisioner means them.
+        **record_of(None, caller, None, grant, policy_sha256=policy.sha256),
+        "host": {
+            "id": host.id,
+            "registered_at": host.entry_index,
+            "vouched_by": vouched_by,
+        },
     }
     return record_and_sign(authority, wanted, grant, Recording(record), now=now)

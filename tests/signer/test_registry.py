@@ -250,7 +250,9 @@ def test_a_host_is_judged_by_todays_policy_for_who_registered_it(
     first = say(client, RENEW, web.renewal(at=NOW))
     says = parse_certificate(parse_line(first.text))[0]
     entry = authority.store.entry_by_serial(says.serial)
-    assert json.loads(entry.record)["identity"]["subject"] == "grace"
+    record = json.loads(entry.record)
+    assert record["identity"] is None, "who revokes grace does not mean her hosts"
+    assert record["host"]["vouched_by"]["subject"] == "grace"
 
     second = NOW.replace(second=1)
     take_policy(authority, POLICY.replace('"30d"', '"1d"'))
