@@ -187,6 +187,10 @@ class Store:
             lambda c: tree.fetch_row(c, first, count, base=_base(c))
         )
 
+    def last_nodes(self) -> list[Node]:
+        """Return the last node of each level that is in the database."""
+        return self._database.read(lambda c: tree.last_nodes(c, base=_base(c)))
+
     def entries(self, first: int, count: int) -> list[Entry]:
         """Return the log's entries from index `first` on, as far as there are any."""
         index = tables.entries.c.index

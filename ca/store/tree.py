@@ -131,6 +131,13 @@ def fetch_row(
     return list(found)
 
 
+def last_nodes(connection: sa.Connection, *, base: int) -> list[Node]:
+    """Return the last node of each level that there is a row of."""
+    last = sa.select(_columns.level, sa.func.max(_columns.position))
+    rows = connection.execute(last.group_by(_columns.level).order_by(_columns.level))
+    return [Node(level, position - (base >> level)) for level, position in rows]
+
+
 def _wanted(
     size: int, new_size: int, repeated: Iterable[int], heads: Iterable[Seen]
 ) -> Iterator[Node]:

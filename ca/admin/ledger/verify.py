@@ -158,12 +158,18 @@ class _DatabaseLog:
             return size, False
 
     def check_head(self) -> Iterator[Damage]:
-        """Yield damage unless the head says how many entries there are."""
+        """Yield damage unless the head says how many entries and nodes there are."""
         beyond = self._store.entries(self.size, 1)
         if not self._head_fits or (beyond and self._find_size()[0] == self.size):
             yield Damage(
                 self.size, self.size, "the ledger's head does not fit its entries"
             )
+            return
+        for node in self._store.last_nodes():
+            index = node.position << node.level
+            if index + (1 << node.level) > self.size:
+                what = f"there is a node beyond the tree, at level {node.level}"
+                yield Damage(index, index, what)
 
     def kept(self, node: Node) -> bytes:
         """Return the hash that the database has; `ca.audit.Kept`."""
