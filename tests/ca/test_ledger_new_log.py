@@ -422,8 +422,8 @@ def test_of_a_ledger_that_forked_every_serial_is_lost(house, capsys):
     assert house.run(f"ca-admin ledger adopt-head {config}") == 0
     with opened(house.config_file) as authority:
         issue(authority, request_of(house.idp))
+        other = note_in(house.lost[0])
         with pytest.raises(LedgerStopped):
-            other = note_in(house.lost[0])
             issue(authority, request_of(house.idp, checkpoint=other))
 
     for line in (plan, sign, put, f"{begin} --json"):
