@@ -46,7 +46,7 @@ class OldLog:
     def lost_from(self, head: LogHead, seen: Sequence[Seen]) -> int:
         """Return the first serial whose record is lost, for all that is known."""
         if all(self._contains(head, each) for each in seen):
-            return head.serial_base + head.tree.size + 1
+            return head.next_index + 1
         # Two logs of one name: which serial was given in which, nobody can say.
         return head.serial_base + 1
 

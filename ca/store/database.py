@@ -62,6 +62,11 @@ class LogHead:
     serial_base: int
     """Where the log begins in the tables."""
 
+    @property
+    def next_index(self) -> int:
+        """Where the next entry goes in the tables."""
+        return self.serial_base + self.tree.size
+
 
 class Store:
     """The tables, opened."""
