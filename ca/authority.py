@@ -139,11 +139,19 @@ def open_ledger(
     config: Config, store: Store, roots: Roots, online_key: SigningKey
 ) -> Ledger:
     """Open the ledger of a database; whether it is whole, `Ledger.open` says."""
-    signer = CheckpointSigner(
-        roots.log_origin,
-        online_key,
-        trusted=[parse_line(trusted.key) for trusted in roots.online],
-    )
+    signer = checkpoint_signer(roots, online_key, origin=roots.log_origin)
     store.open_log(origin=roots.log_origin, serial_base=roots.serial_base)
     high_water = HighWater(config.high_water_file, recognise=signer.recognise)
     return Ledger(store, signer=signer, high_water=high_water)
+
+
+def checkpoint_signer(
+    roots: Roots, online_key: SigningKey, *, origin: str
+) -> CheckpointSigner:
+    """Return what signs checkpoints of one of the logs that the roots name."""
+    return CheckpointSigner(
+        origin,
+        online_key,
+        trusted=[parse_line(trusted.key) for trusted in roots.online],
+        closed=[log.origin for log in roots.closed_logs],
+    )

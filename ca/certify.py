@@ -18,7 +18,14 @@ from ca import certificate
 from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType
 from ca.errors import Conflict, NotFound
-from ca.ledger import EntryKind, Proved, ledger_proof, place_of, seen_by
+from ca.ledger import (
+    EntryKind,
+    Proved,
+    closed_in,
+    ledger_proof,
+    place_of,
+    seen_by,
+)
 from ca.messages import LedgerProof, LeftOut, SignResponse
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
 from ca.signing_key import SigningKey
@@ -97,7 +104,10 @@ def record_and_sign(
     proved = authority.ledger.append(
         lambda serial: certificate.set_serial(checked, serial),
         kind=_KINDS[type(grant)].entry,
-        record=recording.record,
+        record={
+            **recording.record,
+            **closed_in(authority.ledger, recording.checkpoint),
+        },
         spends=recording.spends,
         seen=seen_by(authority.ledger, recording.checkpoint),
         now=now,
@@ -126,7 +136,7 @@ def record_and_sign_all(
             place_of(
                 partial(certificate.set_serial, each.to_be_signed),
                 kind=_KINDS[type(each.grant)].entry,
-                record=record,
+                record={**record, **closed_in(authority.ledger, checkpoint)},
                 now=now,
             )
         )

@@ -29,7 +29,7 @@ def read_record(
         watches = _WATCHING & roles(authority.policy, signed_by.identity)
         if watches or _names(entry, signed_by.identity):
             return RecordResponse(
-                index=entry.index,
+                index=index,
                 leaf=b64encode(entry.leaf).decode(),
                 record=_encoded(entry.record),
                 to_be_signed=_encoded(entry.to_be_signed),

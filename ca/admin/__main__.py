@@ -5,7 +5,18 @@ import sys
 import traceback
 from collections.abc import Mapping
 
-from ca.admin import certificates, check, database, hosts, init, keys, ledger, policy
+from ca.admin import (
+    backup,
+    certificates,
+    check,
+    database,
+    hosts,
+    init,
+    keys,
+    ledger,
+    policy,
+    restore,
+)
 from ca.admin.command import (
     DENIED,
     DONE,
@@ -39,6 +50,8 @@ Look after a certificate authority, on the signer's own machine.
                   recover | adopt-head
   certificates    list | show: who got what
   hosts           list | show | forget | join-token: who has applied what
+  backup DIR      copy the database while signers use it
+  restore DIR     let it be such a copy again, and stop all signers until a recovery
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -65,6 +78,8 @@ COMMANDS: Mapping[str, Command] = {
     "certificates": certificates,
     "hosts": hosts,
     "ledger": ledger,
+    "backup": backup,
+    "restore": restore,
 }
 
 

@@ -1,11 +1,10 @@
 """`ca-admin keys …`: sign new roots with the root key, on any machine."""
 
-import os
-import secrets
 from pathlib import Path
 
 from ca import bundle
 from ca.admin.command import DONE, Options, Output, Parser, add_common, config_file
+from ca.admin.files import replace_file
 from ca.bundle import Roots
 from ca.config import load_config
 from ca.errors import Conflict, Malformed, Misconfigured
@@ -63,7 +62,7 @@ def run(options: Options, output: Output) -> int:
             f"{options.root_key} is {root_key.fingerprint}, which is not the root key"
             " that these roots name"
         )
-    _replace(place, sign_roots(roots, root_key))
+    replace_file(place, sign_roots(roots, root_key))
     output.result(
         {"file": str(place), "version": roots.version},
         f"signed roots of version {roots.version} are in {place}",
@@ -97,18 +96,3 @@ def _refuse_older(roots: Roots, text: bytes, place: Path) -> None:
             f" {roots.version}: nobody would take them",
             hint="raise the version, or write to another file with --output",
         )
-
-
-def _replace(place: Path, content: bytes) -> None:
-    draft = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(descriptor)
-        draft.replace(place)
-    except OSError as error:
-        raise Misconfigured(f"cannot write {place}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)

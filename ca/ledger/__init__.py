@@ -7,11 +7,12 @@
     log           `Ledger`, which has all of that
     answer        the proof, as an answer carries it
     recovery      when the ledger and what is remembered of it disagree
+    new_log       when what is missing cannot be had back
 
 Read `log` first.
 """
 
-from ca.ledger.answer import ledger_proof, seen_by
+from ca.ledger.answer import closed_in, ledger_proof, seen_by
 from ca.ledger.checkpoints import NAMESPACE, CheckpointSigner, SignedCheckpoint
 from ca.ledger.entry import EntryKind, canonical_json
 from ca.ledger.high_water import HighWater
@@ -26,6 +27,7 @@ __all__ = [
     "Proved",
     "SignedCheckpoint",
     "canonical_json",
+    "closed_in",
     "ledger_proof",
     "place_of",
     "seen_by",

@@ -25,6 +25,23 @@ def seen_by(ledger: Ledger, note: str | None) -> Seen | None:
         return None
 
 
+def closed_in(ledger: Ledger, note: str | None) -> dict[str, object]:
+    """Return what goes on record of a checkpoint of a closed log that was brought.
+
+    How far that log was, only those know who have its checkpoints.
+    """
+    if note is None:
+        return {}
+    for closed in ledger.signer.closed:
+        try:
+            seen = closed.recognise(note.encode(errors="replace"))
+        except Malformed:
+            continue
+        shown = {"origin": closed.origin, "size": seen.size}
+        return {"closed_log": {**shown, "checkpoint": seen.note.decode()}}
+    return {}
+
+
 def ledger_proof(store: Store, proved: Proved, *, note: str | None) -> LedgerProof:
     """Return the proof for an answer to a request that brought `note`."""
     return LedgerProof(

@@ -45,31 +45,16 @@ class SignedCheckpoint:
         return render_note(self.note)
 
 
-class CheckpointSigner:
-    """Signs checkpoints of one log, and recognises them. Thread-safe."""
+class Recogniser:
+    """Knows the checkpoints of one log. Thread-safe."""
 
-    def __init__(
-        self, origin: str, online_key: SigningKey, *, trusted: Iterable[bytes]
-    ) -> None:
+    def __init__(self, origin: str, *, trusted: Iterable[bytes]) -> None:
         """`trusted` are the blobs of all online keys that the roots list."""
         self.origin = origin
-        self._online_key = online_key
-        self.key = _note_key(origin, online_key.blob)
-        """What a monitor is configured with."""
         self._trusted = tuple(
             (_note_key(origin, blob), blob) for blob in trusted if _is_ed25519(blob)
         )
         self._recognise = lru_cache(maxsize=512)(self._recognise_anew)
-
-    def sign(self, tree: CompactTree) -> SignedCheckpoint:
-        """Sign the checkpoint of a tree that is committed."""
-        checkpoint = Checkpoint(self.origin, tree.size, tree.root)
-        text = render_checkpoint(checkpoint)
-        reader = wire.Reader(self._online_key.sign(text))
-        reader.text()
-        note = Note(text, (self.key.claim(reader.string()),))
-        armour = self._online_key.sign_message(NAMESPACE, text)
-        return SignedCheckpoint(checkpoint, note, armour)
 
     def recognise(self, note: bytes) -> Seen:
         """Return what a checkpoint says that an online key signed for this log.
@@ -94,6 +79,37 @@ class CheckpointSigner:
         raise Malformed(
             f"not a checkpoint of {self.origin} by an online key in the roots"
         )
+
+
+class CheckpointSigner(Recogniser):
+    """Signs checkpoints of one log, and recognises them. Thread-safe."""
+
+    def __init__(
+        self,
+        origin: str,
+        online_key: SigningKey,
+        *,
+        trusted: Iterable[bytes],
+        closed: Iterable[str] = (),
+    ) -> None:
+        """`closed` are the logs that this one follows on, by their origins."""
+        trusted = tuple(trusted)
+        super().__init__(origin, trusted=trusted)
+        self._online_key = online_key
+        self.key = _note_key(origin, online_key.blob)
+        """What a monitor is configured with."""
+        self.closed = tuple(Recogniser(name, trusted=trusted) for name in closed)
+        """Their checkpoints stop nobody, and are put on record."""
+
+    def sign(self, tree: CompactTree) -> SignedCheckpoint:
+        """Sign the checkpoint of a tree that is committed."""
+        checkpoint = Checkpoint(self.origin, tree.size, tree.root)
+        text = render_checkpoint(checkpoint)
+        reader = wire.Reader(self._online_key.sign(text))
+        reader.text()
+        note = Note(text, (self.key.claim(reader.string()),))
+        armour = self._online_key.sign_message(NAMESPACE, text)
+        return SignedCheckpoint(checkpoint, note, armour)
 
 
 def _is_ed25519(blob: bytes) -> bool:

@@ -1,6 +1,8 @@
 """What an entry of the ledger holds: a leaf for everybody, a record for a few."""
 
 import hashlib
+import secrets
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +11,8 @@ import msgspec
 
 from ca.leaf import Leaf, render_leaf
 from ca.store import Entry
+
+_SALT_BYTES = 16
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
@@ -30,6 +34,12 @@ def canonical_json(value: Mapping[str, object]) -> bytes:
     Holds for what we put in: ASCII member names, integers below 2^53, no floats.
     """
     return _ENCODER.encode(value)
+
+
+def salted(record: Mapping[str, object]) -> bytes:
+    """Encode a record with a salt, so that its hash in the leaf tells nothing of it."""
+    salt = b64encode(secrets.token_bytes(_SALT_BYTES)).decode()
+    return canonical_json({**record, "salt": salt})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,7 @@ unless the tree contains the newest one in there (design invariant 4).
 """
 
 import logging
-import secrets
 import threading
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,14 +19,12 @@ from ca.checkpoint import LogProof
 from ca.errors import CAError, Misconfigured, StoreUnavailable
 from ca.ledger.batches import Batches
 from ca.ledger.checkpoints import CheckpointSigner, SignedCheckpoint
-from ca.ledger.entry import EntryKind, Place, canonical_json
+from ca.ledger.entry import EntryKind, Place, salted
 from ca.ledger.high_water import HighWater
 from ca.merkle import CompactTree, plan_consistency, plan_inclusion
 from ca.store import Draft, Entry, Growth, Seen, Store, TokenUse
 from ca.store.append import reason
 from ca.store.change import Write
-
-_SALT_BYTES = 16
 
 _REMEMBERED = timedelta(days=1)
 """How long after its end a spent token is forgotten: a clock that was wrong by less,
@@ -61,11 +57,12 @@ class _Commit:
 
     def prove(self, entry: Entry, seen: Seen | None) -> Proved:
         size, hashes = self.growth.tree.size, self.growth.hashes.__getitem__
-        path = plan_inclusion(entry.index, size).hashes(hashes)
+        index = entry.index - self.growth.base
+        path = plan_inclusion(index, size).hashes(hashes)
         return Proved(
             entry=entry,
             signed=self.signed,
-            proof=LogProof(entry.index, path, self.signed.note),
+            proof=LogProof(index, path, self.signed.note),
             consistency=()
             if seen is None
             else plan_consistency(seen.size, size).hashes(hashes),
@@ -220,12 +217,8 @@ def place_of(
     now: datetime,
 ) -> Place:
     """Return what makes an entry of a record, which is given its salt here."""
-    salt = b64encode(secrets.token_bytes(_SALT_BYTES)).decode()
     return Place(
-        kind=kind,
-        time=int(now.timestamp()),
-        record=canonical_json({**record, "salt": salt}),
-        build=build,
+        kind=kind, time=int(now.timestamp()), record=salted(record), build=build
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from ca.errors import StoreUnavailable
+from ca.errors import Conflict, StoreUnavailable
 from ca.ledger.checkpoints import SignedCheckpoint
 from ca.ledger.log import Ledger, seen_in
+from ca.ledger.new_log import evidence_in
 from ca.merkle import CompactTree
 from ca.store import Recovered, Seen, Store
 
@@ -38,10 +39,14 @@ def recover(
     The ledger must then contain `known`, this signer's newest checkpoint and the one
     that stopped it; otherwise nothing changes, and `LedgerStopped` is raised.
     """
-    seen = _remembered(ledger, known)
-    evidence = store.log_head().stopped
-    if evidence is not None:
-        seen.append(ledger.signer.recognise(evidence.partition("\n\n")[2].encode()))
+    head = store.log_head()
+    seen = [*_remembered(ledger, known), *evidence_in(head, ledger.signer)]
+    if head.stopped is not None and not seen:
+        raise Conflict(
+            "nobody has said how far the ledger was, so entries may be missing",
+            hint="name a copy of it, such as a monitor's, or begin a new log with"
+            " --new-log",
+        )
     recovered = store.recover(leaves, first=first, seen=seen, now=int(now.timestamp()))
     _remember(ledger, recovered.growth.tree)
     return recovered

@@ -6,6 +6,7 @@
     append      one batch's transaction
     bulk        statements of many rows, handed to the driver as they are
     recover     lost entries taken back
+    new_log     a log given up for a new one
     locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once
     revoked     what is revoked
@@ -26,6 +27,7 @@ from ca.store.buckets import MINUTE, Take, limited
 from ca.store.change import Write
 from ca.store.database import LogHead, PublicationMark, PublishedCurrent, Store
 from ca.store.hosts import JoinToken, Reported, StoredHost
+from ca.store.new_log import NewLog
 from ca.store.pages import Span, StoredCertificate
 from ca.store.recover import Recovered
 from ca.store.requests import Recorded
@@ -40,6 +42,7 @@ __all__ = [
     "Growth",
     "JoinToken",
     "LogHead",
+    "NewLog",
     "PublicationMark",
     "PublishedCurrent",
     "Recorded",

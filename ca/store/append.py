@@ -61,8 +61,8 @@ class Appending:
         if head.stopped is not None:
             return refusal(head.stopped)
         batch = Batch(
+            first=head.serial_base,
             size=head.size,
-            serial_base=head.serial_base,
             tokens_from=head.tokens_from or 0,
             spent=_spent(connection, self._drafts),
             full_at=_full_at(connection, self._drafts),
@@ -74,7 +74,8 @@ class Appending:
                 connection,
                 head.size,
                 leaves=[entry.leaf for entry in batch.entries],
-                repeated=repeated,
+                base=head.serial_base,
+                repeated=[index - head.serial_base for index in repeated],
                 seen=self._seen,
             )
         except Contradiction as error:
@@ -121,7 +122,7 @@ def write_entries(
     if entries:
         connection.execute(_SET_SIZE, {"new_size": growth.tree.size})
         bulk.insert(connection, tables.entries, list(map(_entry_row, entries)))
-        bulk.insert(connection, tables.tree_nodes, growth.completed)
+        bulk.insert(connection, tables.tree_nodes, growth.rows())
 
 
 def _outcome(placed: Entry | int | CAError, known: dict[int, Entry]) -> Entry | CAError:

@@ -17,6 +17,8 @@ class Entry:
     """One entry of the ledger, as it stands on disk."""
 
     index: int
+    """Where it is in the tables. In its log it is at `index - serial_base`, so that its
+    serial is the next number, and a new log begins behind what the last one had."""
     time: int
     kind: str
     serial: int | None
@@ -72,14 +74,14 @@ class Batch:
     def __init__(
         self,
         *,
+        first: int,
         size: int,
-        serial_base: int,
         tokens_from: int,
         spent: list[Spent],
         full_at: Mapping[bytes, int],
     ) -> None:
-        self._next = size
-        self._serial_base = serial_base
+        self._first = first
+        self._next = first + size
         self._tokens_from = tokens_from
         self._uses: dict[bytes, list[Spent]] = {}
         for use in spent:
@@ -100,7 +102,7 @@ class Batch:
             if settled is not None:
                 return settled
         # Design invariant 2: unique, increasing, and checkable from the index.
-        entry = draft.build(self._next, self._serial_base + self._next + 1)
+        entry = draft.build(self._next, self._next + 1)
         self._next += 1
         self.entries.append(entry)
         if draft.spends is not None:
@@ -118,13 +120,16 @@ class Batch:
         return None
 
     def _settled(self, spends: TokenUse) -> int | CAError | None:
-        # What it bought before the ledger lost entries is not known.
-        if spends.issued < self._tokens_from:
+        earlier = self._uses.get(spends.token_sha256, [])
+        # What it bought before the ledger lost entries is not known, or on a log that
+        # was closed, where nothing can be proved any more.
+        if spends.issued < self._tokens_from or any(
+            use.entry_index < self._first for use in earlier
+        ):
             return TokenSpent(
                 "this ID token is from before the ledger was recovered",
                 hint="sign in again",
             )
-        earlier = self._uses.get(spends.token_sha256, [])
         for use in earlier:
             if use.request_sha256 == spends.request_sha256:
                 return use.entry_index

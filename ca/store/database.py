@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -17,12 +17,14 @@ from ca.store.buckets import Take
 from ca.store.change import Change, Write
 from ca.store.engine import translated
 from ca.store.hosts import HostRows
+from ca.store.new_log import NewLog
 from ca.store.recover import Recovered, Recovery
 from ca.store.revoked import Revocations
 from ca.store.transactions import Database, Head
 from ca.store.tree import Growth, Seen
 
 _HEAD = sa.select(tables.ledger_head)
+_BASE = sa.select(tables.ledger_head.c.serial_base)
 
 _KEPT_SECONDS = 30 * 86_400
 """How long a *current* is kept once a newer one holds: hosts report which they have."""
@@ -55,6 +57,15 @@ class LogHead:
     tree: CompactTree
     stopped: str | None
     """Why no signer may issue: a line, and a checkpoint as evidence."""
+    origin: str | None
+    """The log's; None until a signer has opened it."""
+    serial_base: int
+    """Where the log begins in the tables."""
+
+    @property
+    def next_index(self) -> int:
+        """Where the next entry goes in the tables."""
+        return self.serial_base + self.tree.size
 
 
 class Store:
@@ -108,10 +119,12 @@ class Store:
                 raise Misconfigured(
                     f"the database holds the log {head.origin} with serials from"
                     f" {head.serial_base}, the roots name {origin} and {serial_base}",
-                    hint="check database.url and roots_file",
+                    hint="check database.url and roots_file; where the roots close"
+                    " the log: ca-admin ledger recover",
                 )
 
         self._database.write(work)
+        self._database.origin = origin
 
     def append(
         self, drafts: Sequence[Draft], *, seen: Collection[Seen] = ()
@@ -152,26 +165,49 @@ class Store:
         recovery = Recovery(leaves, first=first, seen=seen, now=now)
         return self._database.write(recovery.run)
 
+    def begin_log(self, new_log: NewLog) -> None:
+        """Give a log up for a new one.
+
+        Raises `Conflict` unless that log is stopped, and what the new one was made for.
+        """
+        self._database.write(new_log.run)
+
     def log_head(self) -> LogHead:
         """Return how far the ledger is."""
-        return self._database.read(_log_head)
+        head = self._database.read(_log_head)
+        self._database.refuse_another_log(head.origin)
+        return head
 
     def hashes(self, plan: Plan) -> tuple[bytes, ...]:
         """Return a root or a proof from the tree's nodes, which must be there."""
-        nodes = self._database.read(lambda c: tree.fetch(c, plan.nodes))
-        return plan.hashes(nodes.__getitem__)
+
+        def work(connection: sa.Connection) -> Mapping[Node, bytes]:
+            return tree.fetch(connection, plan.nodes, base=_base(connection))
+
+        return plan.hashes(self._database.read(work).__getitem__)
 
     def neighbours(self, first: Node, count: int) -> list[bytes]:
         """Return the hashes of a node and those to its right, which must be there."""
-        return self._database.read(lambda c: tree.fetch_row(c, first, count))
+        return self._database.read(
+            lambda c: tree.fetch_row(c, first, count, base=_base(c))
+        )
+
+    def last_nodes(self) -> list[Node]:
+        """Return the last node of each level that is in the database."""
+        return self._database.read(lambda c: tree.last_nodes(c, base=_base(c)))
 
     def entries(self, first: int, count: int) -> list[Entry]:
-        """Return the entries from index `first` on, as far as there are any."""
+        """Return the log's entries from index `first` on, as far as there are any."""
         index = tables.entries.c.index
-        wanted = sa.select(tables.entries).where(index >= first, index < first + count)
-        ordered = wanted.order_by(index)
-        rows = self._database.read(lambda c: c.execute(ordered).all())
-        return [entry_in(row) for row in rows]
+
+        def work(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+            start = _base(connection) + first
+            wanted = sa.select(tables.entries).where(
+                index >= start, index < start + count
+            )
+            return connection.execute(wanted.order_by(index)).all()
+
+        return [entry_in(row) for row in self._database.read(work)]
 
     def entry_by_serial(self, serial: int) -> Entry | None:
         """Return the entry that recorded a certificate, or None."""
@@ -328,6 +364,13 @@ def _publication_mark(connection: sa.Connection) -> PublicationMark:
 def _log_head(connection: sa.Connection) -> LogHead:
     head = connection.execute(_HEAD).one()
     plan = plan_root(head.size)
-    hashes = tree.fetch(connection, plan.nodes)
+    hashes = tree.fetch(connection, plan.nodes, base=head.serial_base)
     edge = tuple(hashes[node] for node in plan.nodes)
-    return LogHead(CompactTree(head.size, edge), head.stopped)
+    return LogHead(
+        CompactTree(head.size, edge), head.stopped, head.origin, head.serial_base
+    )
+
+
+def _base(connection: sa.Connection) -> int:
+    base: int = connection.scalars(_BASE).one()
+    return base

@@ -45,17 +45,18 @@ class Recovery:
                 f"the ledger has {head.size} entries, and the copy begins later",
                 hint="take a whole copy",
             )
+        base = head.serial_base
         entries = tuple(
-            _entry(leaf, index, serial_base=head.serial_base)
+            _entry(leaf, index)
             for index, leaf in enumerate(
-                self._leaves[head.size - self._first :], start=head.size
+                self._leaves[head.size - self._first :], start=base + head.size
             )
         )
         leaves = [entry.leaf for entry in entries]
-        growth = grow(connection, head.size, leaves=leaves)
+        growth = grow(connection, head.size, leaves=leaves, base=base)
         write_entries(connection, entries, growth)
         try:
-            grow(connection, growth.tree.size, leaves=[], seen=self._seen)
+            grow(connection, growth.tree.size, leaves=[], base=base, seen=self._seen)
         except Contradiction as error:
             raise refusal(str(error)) from error
         values = {"stopped": None, "tokens_from": self._now}
@@ -63,12 +64,12 @@ class Recovery:
         return Recovered(growth, entries)
 
 
-def _entry(leaf: bytes, index: int, *, serial_base: int) -> Entry:
+def _entry(leaf: bytes, index: int) -> Entry:
     says = parse_leaf(leaf)
-    if says.serial is not None and says.serial != serial_base + index + 1:
+    if says.serial is not None and says.serial != index + 1:
         raise Conflict(
-            f"entry {index} of the copy has serial {says.serial}, which no entry in"
-            " its place can have",
+            f"an entry of the copy has serial {says.serial}, and in its place there"
+            f" can only be {index + 1}",
             hint="it is the copy of another log",
         )
     return Entry(

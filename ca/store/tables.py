@@ -19,7 +19,7 @@ from sqlalchemy import (
     select,
 )
 
-SCHEMA = "0006"
+SCHEMA = "0008"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -57,7 +57,11 @@ entries = Table(
     Column("record", LargeBinary),
     Column("to_be_signed", LargeBinary),
 )
-"""The ledger. `record` and `to_be_signed` may be erased once they are not needed."""
+"""The ledger. `record` and `to_be_signed` may be erased once they are not needed.
+
+`index` is that in the log plus the log's `serial_base`, so that a log that was closed
+stays beside the one that followed, and its serials are found.
+"""
 
 tree_nodes = Table(
     "tree_nodes",
@@ -66,7 +70,10 @@ tree_nodes = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("hash", LargeBinary(32), nullable=False),
 )
-"""The complete nodes of the tree over the leaves (`ca.merkle`); none ever changes."""
+"""The complete nodes of the tree over the leaves (`ca.merkle`); none ever changes.
+
+`position` is that in the log's tree plus its `serial_base >> level`.
+"""
 
 token_uses = Table(
     "token_uses",
@@ -78,6 +85,16 @@ token_uses = Table(
     Column("expires", BigInteger, nullable=False),
 )
 """Which token bought which entry. The token itself is stored nowhere."""
+
+lost_serials = Table(
+    "lost_serials",
+    metadata,
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("entry_index", BigInteger, nullable=False),
+)
+"""Runs of serials, both ends in, that were given, or may have been, and whose records
+are lost: nobody knows who has them, so they are revoked for good."""
 
 spent_requests = Table(
     "spent_requests",

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ca.errors import Misconfigured
 from ca.store import sqlite, tables
 from ca.store.engine import SECONDS, UNTIL, open_engine, translated
 
@@ -49,6 +50,8 @@ class Database:
         turns: sqlite.Turns | None = None,
     ) -> None:
         self.engine = engine
+        self.origin: str | None = None
+        """Of the log that was opened: what is written is for no other."""
         self._seconds = seconds
         self._turns = turns
 
@@ -95,6 +98,7 @@ class Database:
             try:
                 with self._turn(), self._begun(until, writes=True) as connection:
                     head = connection.execute(_HEAD).one()
+                    self.refuse_another_log(head.origin)
                     settled = settle(connection) if unsure else None
                     unsure = False
                     result = work(connection, head) if settled is None else settled
@@ -105,6 +109,15 @@ class Database:
             return result
 
         return self._repeated(attempt)
+
+    def refuse_another_log(self, origin: str | None) -> None:
+        """Raise where an operator has begun a new log since this one was opened."""
+        if self.origin is not None and origin != self.origin:
+            raise Misconfigured(
+                f"the database holds the log {origin} by now, and the roots that"
+                f" this signer was started with name {self.origin}",
+                hint="put the new roots into roots_file, then start it again",
+            )
 
     def _turn(self) -> AbstractContextManager[None]:
         return nullcontext() if self._turns is None else self._turns.take()

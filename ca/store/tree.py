@@ -64,6 +64,15 @@ class Growth:
     """The nodes that are new."""
     hashes: Mapping[Node, bytes]
     """What proves the batch's entries, and that the tree contains what was seen."""
+    base: int = 0
+    """Where the log begins in the tables."""
+
+    def rows(self) -> list[tuple[int, int, bytes]]:
+        """Return the new nodes as they are stored."""
+        return [
+            (level, position + (self.base >> level), value)
+            for level, position, value in self.completed
+        ]
 
 
 def grow(
@@ -71,50 +80,62 @@ def grow(
     size: int,
     *,
     leaves: list[bytes],
+    base: int = 0,
     repeated: Iterable[int] = (),
     seen: Iterable[Seen] = (),
 ) -> Growth:
     """Return how the tree of `size` grows by these leaves. Nothing is written.
 
-    `repeated` are the indices of entries that have to be proved again. Raises
-    `Contradiction` where the tree does not contain what was seen.
+    `repeated` are the entries, by their indices in the log, that have to be proved
+    again. Raises `Contradiction` where the tree does not contain what was seen.
     """
     heads = {(head.size, head.root): head for head in seen}.values()
     larger = max((head for head in heads if head.size > size), default=None)
     if larger is not None:
         raise Contradiction(larger, f"the ledger has {size}")
     wanted = _wanted(size, size + len(leaves), repeated, heads)
-    hashes = fetch(connection, wanted)
+    hashes = fetch(connection, wanted, base=base)
     for head in heads:
         if plan_root(head.size).hashes(hashes.__getitem__) != (head.root,):
             raise Contradiction(head, "the ledger has other entries")
     edge = tuple(hashes[node] for node in plan_root(size).nodes)
     tree, completed = CompactTree(size, edge).extend(map(leaf_hash, leaves))
     hashes.update((Node(node.level, node.position), node.hash) for node in completed)
-    return Growth(tree, completed, hashes)
+    return Growth(tree, completed, hashes, base)
 
 
-def fetch(connection: sa.Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:
+def fetch(
+    connection: sa.Connection, wanted: Iterable[Node], *, base: int
+) -> dict[Node, bytes]:
     """Return the hashes of these nodes; raise `StoreUnavailable` if one is missing."""
-    nodes = list(dict.fromkeys(wanted))
-    rows = bulk.select(connection, tables.tree_nodes, keyed=2, keys=nodes)
-    found = {Node(row.level, row.position): row.hash for row in rows}
+    nodes = dict.fromkeys(wanted)
+    keys = [(level, position + (base >> level)) for level, position in nodes]
+    rows = bulk.select(connection, tables.tree_nodes, keyed=2, keys=keys)
+    found = {
+        Node(row.level, row.position - (base >> row.level)): row.hash for row in rows
+    }
     if len(found) != len(nodes):
         raise _damaged()
     return found
 
 
-def fetch_row(connection: sa.Connection, first: Node, count: int) -> list[bytes]:
+def fetch_row(
+    connection: sa.Connection, first: Node, count: int, *, base: int
+) -> list[bytes]:
     """Return the hashes of `count` neighbours, `first` and those to its right."""
-    place = {
-        "level_": first.level,
-        "first": first.position,
-        "end": first.position + count,
-    }
+    position = first.position + (base >> first.level)
+    place = {"level_": first.level, "first": position, "end": position + count}
     found = connection.scalars(_ROW.order_by(_columns.position), place).all()
     if len(found) != count:
         raise _damaged()
     return list(found)
+
+
+def last_nodes(connection: sa.Connection, *, base: int) -> list[Node]:
+    """Return the last node of each level that there is a row of."""
+    last = sa.select(_columns.level, sa.func.max(_columns.position))
+    rows = connection.execute(last.group_by(_columns.level).order_by(_columns.level))
+    return [Node(level, position - (base >> level)) for level, position in rows]
 
 
 def _wanted(

@@ -180,6 +180,18 @@ def test_what_is_missing_is_named(run, ca, statement, says):
     assert says in out
 
 
+def test_a_node_that_the_tree_cannot_have_is_named(run, ca):
+    for level, position in ((0, 300), (8, 1), (9, 0)):
+        change(ca, "INSERT INTO tree_nodes VALUES (?, ?, ?)", level, position, b"x")
+
+    status, out, _ = run("verify", ca=ca)
+
+    assert status == 9
+    assert "entry 300: there is a node beyond the tree, at level 0" in out
+    assert "entry 256: there is a node beyond the tree, at level 8" in out
+    assert "entry 0: there is a node beyond the tree, at level 9" in out
+
+
 def test_a_head_that_says_less_is_noticed_without_a_checkpoint(run, ca):
     change(ca, "UPDATE ledger_head SET size = 172")
     (ca / "high-water").unlink()

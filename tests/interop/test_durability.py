@@ -234,7 +234,7 @@ class SmallDisk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def fill(self, signer: Signer) -> None:
+    def fill(self, signer: Signer | None = None) -> None:
         """Write until nothing more fits."""
         descriptor = os.open(self.folder / "filler", os.O_WRONLY | os.O_CREAT)
         for size in (1 << 16, 1):
@@ -334,5 +334,86 @@ def make_read_only(folder: Path, *, mounted: bool) -> None:
     elif os.geteuid() == 0:
         pytest.skip("root, and may not mount: nothing here is read-only")
     else:
-        (folder / "daypass.db").chmod(0o400)
+        for file in folder.iterdir():
+            file.chmod(0o400)
         folder.chmod(0o500)
+
+
+# --- The high-water file --------------------------------------------------------------
+
+
+def put_high_water_on(folder: Path, config_file: Path) -> Path:
+    file = folder / "high-water"
+    rewrite(
+        config_file,
+        {'high_water_file = "high-water"': f'high_water_file = "{file}"'},
+    )
+    return file
+
+
+def test_a_full_disk_has_room_for_the_next_checkpoint(idp, config_file, tmp_path):
+    with mounted(tmp_path / "disk") as done:
+        file = put_high_water_on(tmp_path / "disk", config_file)
+        with Signer(config_file) as signer:
+            signer.sign(request_of(idp))
+            if done:
+                SmallDisk(tmp_path / "disk").fill()
+            before = file.read_bytes()
+
+            assert signer.sign(request_of(idp)).status == 200
+
+            assert len(file.read_bytes()) == len(before)
+            assert file.read_bytes() != before
+
+
+def test_without_room_for_a_high_water_file_no_signer_begins(
+    idp, config_file, tmp_path
+):
+    with mounted(tmp_path / "disk") as done:
+        file = put_high_water_on(tmp_path / "disk", config_file)
+        if done:
+            SmallDisk(tmp_path / "disk").fill()
+        else:
+            file.mkdir()  # or whatever else is in its place
+
+        with pytest.raises(CAError) as caught:
+            open_authority(load_config(config_file))
+
+        assert "newest checkpoint" in caught.value.detail
+        assert not file.is_file()
+
+
+def test_nothing_is_answered_whose_checkpoint_cannot_be_kept(
+    idp, config_file, tmp_path
+):
+    with mounted(tmp_path / "disk") as done:
+        put_high_water_on(tmp_path / "disk", config_file)
+        with Signer(config_file) as signer:
+            first = signer.sign(request_of(idp)).certificate
+            request = request_of(idp)
+            make_read_only(tmp_path / "disk", mounted=done)
+
+            for _ in range(2):
+                refused = signer.sign(request)
+                assert refused.status == 503
+                assert refused.json["code"] == "store_unavailable"
+                assert "certificate" not in refused.json
+            assert signer.get("/readyz").status == 503
+            assert signer.get("/v1/log/checkpoint").status == 503
+
+            make_writable(tmp_path / "disk", mounted=done)
+
+            # What was on record without an answer is what the request gets now.
+            assert int(signer.sign(request).certificate.serial) == (
+                int(first.serial) + 1
+            )
+            assert signer.get("/readyz").status == 200
+
+
+def make_writable(folder: Path, *, mounted: bool) -> None:
+    if mounted:
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        return
+    folder.chmod(0o700)
+    for file in folder.iterdir():
+        file.chmod(0o600)

@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from ca import merkle
-from ca.errors import StoreUnavailable
-from ca.ledger import HighWater, Ledger, Proved
-from ca.store import Store, TokenUse
+from ca.errors import Conflict, LedgerStopped, StoreUnavailable
+from ca.ledger import EntryKind, HighWater, Ledger, Proved
+from ca.ledger.entry import Place
+from ca.store import NewLog, Store, TokenUse
 from tests.ledgers import ORIGIN, append, check, checkpoint_signer, open_ledger, seen_in
 
 STATEMENTS = (
@@ -163,3 +164,60 @@ def finish(house, ledger):
             old.size, old.root, newest.size, newest.root, store.hashes(plan)
         )
         assert store.entries(proved.entry.index, 1) == [proved.entry]
+
+
+# --- A new log ------------------------------------------------------------------------
+
+BASE = 1 << 33
+NEW_LOG = NewLog(
+    origin="ca.example.com/log/2",
+    serial_base=BASE,
+    closed=ORIGIN,
+    size=2,
+    lost_from=3,
+    build=Place(EntryKind.ADMINISTRATION, 1, b"{}", None),
+    now=2,
+)
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["not stored", "stored"])
+@pytest.mark.parametrize(
+    "write", [*STATEMENTS[:3], "DELETE FROM lost_serials", "INSERT INTO lost", COMMIT]
+)
+def test_a_new_log_that_fails_to_begin_is_begun_again(
+    database, tmp_path, write, stored
+):
+    fault = Fault(write, stored=stored)
+    house = House(database, tmp_path, fault)
+    with house.opened() as ledger:
+        kept = [append(ledger).entry for _ in range(2)]
+        stop(ledger)
+    store = Store.open(database.url, password_file=database.password_file)
+    fault.install(store._database.engine)  # noqa: SLF001 (nothing else sees inside)
+    fault.is_armed = True
+
+    with pytest.raises(StoreUnavailable):
+        store.begin_log(NEW_LOG)
+
+    assert not fault.is_armed
+    if write == COMMIT and stored:
+        with pytest.raises(Conflict, match="holds 1 entries of the log"):
+            store.begin_log(NEW_LOG)
+    else:
+        assert store.log_head().stopped is not None
+        assert store.log_head().origin == ORIGIN
+        store.begin_log(NEW_LOG)
+    store.open_log(origin=NEW_LOG.origin, serial_base=BASE)
+    (entry,) = store.entries(0, 9)
+    assert (entry.index, store.log_head().tree.size) == (BASE, 1)
+    assert store.log_head().next_index == BASE + 1
+    assert [store.entry_by_serial(serial) for serial in (1, 2)] == kept
+    assert database.ask('SELECT "first", "last" FROM lost_serials') == [(3, BASE)]
+    store.close()
+
+
+def stop(ledger):
+    """Show the ledger a checkpoint that it does not contain."""
+    tree, _ = merkle.CompactTree().extend([b"x" * 32] * 5)
+    with pytest.raises(LedgerStopped):
+        append(ledger, seen=seen_in(ledger.signer.sign(tree)))

@@ -29,7 +29,8 @@ usage: ca-admin ledger COMMAND [OPTIONS]
   reconcile LOGFILE   find logins in sshd's log by certificates that were never issued
   erase-record INDEX  take away the personal part of an entry, for ever
   recover [DIR]       when the ledger is stopped: take lost entries back from a copy in
-                      DIR, and let signers go on once nothing known is missing
+                      DIR, and let signers go on once nothing known is missing; or, when
+                      the roots in place close the ledger, begin the new one they name
   adopt-head          let this signer begin with the ledger as it is: for a new machine,
                       or one that lost its high-water file
 
@@ -41,6 +42,8 @@ usage: ca-admin ledger COMMAND [OPTIONS]
                       prints; again for more; URL is then where its checkpoint is
   --pin SHA256:...    of monitor: the root key's fingerprint, for the keys that the CA
                       at URL has, now and later
+  --new-log FILE      of recover: when what is missing is lost for good, write the text
+                      of roots that close the ledger and name a new one, no more
   --every SECONDS     of monitor: look again and again, until something is wrong
   --config FILE       the configuration; also $DAYPASS_CONFIG. Nothing of it is needed
                       with --key or --pin, so that others can watch
@@ -56,6 +59,7 @@ examples:
   journalctl -u ssh -o cat | ca-admin ledger reconcile -
   ca-admin ledger erase-record 16
   ca-admin ledger recover /var/lib/ca-monitor
+  ca-admin ledger recover --new-log roots.new
   ca-admin ledger adopt-head --checkpoint /var/lib/ca-monitor/checkpoint
 
 exit codes: 0 done, and all of it holds; 1 failed; 2 misuse; 7 the ledger cannot be

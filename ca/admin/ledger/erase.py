@@ -28,14 +28,14 @@ def run(options: Options, output: Output) -> int:
     now = datetime.now(UTC)
     try:
         entry = _find(authority.store, options.index)
-        _refuse_live(entry, now=now)
+        _refuse_live(entry, options.index, now=now)
         proved = authority.ledger.append(
             None,
             kind=EntryKind.ADMINISTRATION,
             record={
                 "v": 1,
                 "act": "erase-record",
-                "index": entry.index,
+                "index": options.index,
                 "by": getpass.getuser(),
             },
             now=now,
@@ -44,8 +44,9 @@ def run(options: Options, output: Output) -> int:
     finally:
         authority.store.close()
     output.result(
-        {"erased": entry.index, "index": proved.entry.index},
-        f"erased the record of entry {entry.index}; entry {proved.entry.index} says so",
+        {"erased": options.index, "index": proved.proof.index},
+        f"erased the record of entry {options.index}; entry {proved.proof.index} says"
+        " so",
     )
     output.note("backups still have it")
     return DONE
@@ -58,18 +59,16 @@ def _find(store: Store, index: int) -> Entry:
     return found[0]
 
 
-def _refuse_live(entry: Entry, *, now: datetime) -> None:
+def _refuse_live(entry: Entry, index: int, *, now: datetime) -> None:
     """Raise `Conflict` while what is on record may still be needed."""
     if entry.serial is None:
-        raise Conflict(
-            f"entry {entry.index} is about no certificate, and stays as it is"
-        )
+        raise Conflict(f"entry {index} is about no certificate, and stays as it is")
     if entry.to_be_signed is None:
-        raise Conflict(f"the record of entry {entry.index} was erased before")
+        raise Conflict(f"the record of entry {index} was erased before")
     ends = parse_to_be_signed(entry.to_be_signed).valid_before
     if now.timestamp() < ends:
         until = datetime.fromtimestamp(ends, UTC).isoformat()
         raise Conflict(
-            f"the certificate of entry {entry.index} lasts until {until}",
+            f"the certificate of entry {index} lasts until {until}",
             hint="its record can be erased after that",
         )

@@ -35,10 +35,13 @@ def run(options: Options, output: Output) -> int:
     authority = open_authority(load_config(config_file(options)))
     try:
         entry = _find(authority, number, by_index=options.index)
-        proof = _prove(authority, entry)
+        index = entry.index - authority.store.log_head().serial_base
+        proof = _prove(authority, index) if index >= 0 else None
     finally:
         authority.store.close()
-    output.result({**_document(entry), "proof": proof}, "\n".join(_lines(entry)))
+    output.result(
+        {**_document(entry, index), "proof": proof}, "\n".join(_lines(entry, index))
+    )
     return DONE
 
 
@@ -59,16 +62,16 @@ def _find(authority: Authority, number: int, *, by_index: bool) -> Entry:
     return found
 
 
-def _prove(authority: Authority, entry: Entry) -> str:
+def _prove(authority: Authority, index: int) -> str:
     signed = authority.ledger.checkpoint()
-    plan = plan_inclusion(entry.index, signed.checkpoint.size)
-    proof = LogProof(entry.index, authority.store.hashes(plan), signed.note)
+    plan = plan_inclusion(index, signed.checkpoint.size)
+    proof = LogProof(index, authority.store.hashes(plan), signed.note)
     return render_proof(proof).decode()
 
 
-def _document(entry: Entry) -> dict[str, object]:
+def _document(entry: Entry, index: int) -> dict[str, object]:
     return {
-        "index": entry.index,
+        "index": index if index >= 0 else None,
         "time": entry.time,
         "kind": entry.kind,
         "serial": None if entry.serial is None else str(entry.serial),
@@ -82,8 +85,8 @@ def _document(entry: Entry) -> dict[str, object]:
     }
 
 
-def _lines(entry: Entry) -> Iterator[str]:
-    yield f"index      {entry.index}"
+def _lines(entry: Entry, index: int) -> Iterator[str]:
+    yield f"index      {index if index >= 0 else 'on a log that was closed'}"
     yield f"leaf       {entry.leaf.decode()}"
     yield f"record     {'erased' if entry.record is None else entry.record.decode()}"
     if entry.to_be_signed is not None:

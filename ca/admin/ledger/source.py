@@ -61,7 +61,7 @@ class Source:
         current = bundle.parse_current(text)
         document = self._required(f"v1/trust/blob/{current.roots_sha256}")
         roots = _verify_roots(document, current, pin=self._pin)
-        _verify(text, armour, bundle.CURRENT_NAMESPACE, _active(roots.online))
+        verify_signed(text, armour, bundle.CURRENT_NAMESPACE, _active(roots.online))
         return Trusted(keys_of(roots), roots, document)
 
     def _required(self, path: str) -> bytes:
@@ -81,7 +81,7 @@ def _verify_roots(document: bytes, current: Current, *, pin: str) -> Roots:
     found = wire.fingerprint(parse_line(roots.root_key))
     if found != pin:
         raise SignatureInvalid(f"the CA's root key is {found}, and {pin} is pinned")
-    _verify(text, armour, bundle.ROOTS_NAMESPACE, [roots.root_key])
+    verify_signed(text, armour, bundle.ROOTS_NAMESPACE, [roots.root_key])
     return roots
 
 
@@ -89,7 +89,9 @@ def _active(keys: tuple[TrustedKey, ...]) -> list[str]:
     return [trusted.key for trusted in keys if trusted.state is KeyState.ACTIVE]
 
 
-def _verify(text: bytes, armour: str, namespace: str, lines: Sequence[str]) -> None:
+def verify_signed(
+    text: bytes, armour: str, namespace: str, lines: Sequence[str]
+) -> None:
     """Raise unless one of these keys signed the text for that purpose."""
     signature = sshsig.parse_armour(armour)
     if signature.namespace != namespace or signature.public_key not in map(

@@ -140,6 +140,7 @@ class _DatabaseLog:
 
     def __init__(self, store: Store, serial_base: int) -> None:
         self._store = store
+        self._base = serial_base
         self._serials = SerialCheck(serial_base)
         self._nodes: dict[Node, bytes] = {}
         self.found: list[Damage] = []
@@ -153,16 +154,22 @@ class _DatabaseLog:
             # Its head or its tree is damaged: count what there is.
             size = 0
             while entries := self._store.entries(size, CHUNK):
-                size = entries[-1].index + 1
+                size = entries[-1].index - self._base + 1
             return size, False
 
     def check_head(self) -> Iterator[Damage]:
-        """Yield damage unless the head says how many entries there are."""
+        """Yield damage unless the head says how many entries and nodes there are."""
         beyond = self._store.entries(self.size, 1)
         if not self._head_fits or (beyond and self._find_size()[0] == self.size):
             yield Damage(
                 self.size, self.size, "the ledger's head does not fit its entries"
             )
+            return
+        for node in self._store.last_nodes():
+            index = node.position << node.level
+            if index + (1 << node.level) > self.size:
+                what = f"there is a node beyond the tree, at level {node.level}"
+                yield Damage(index, index, what)
 
     def kept(self, node: Node) -> bytes:
         """Return the hash that the database has; `ca.audit.Kept`."""
@@ -180,12 +187,14 @@ class _DatabaseLog:
                     yield entry
                     continue
                 self.found.extend(self._serials.check(entry.leaf, index))
-                self.found.extend(_check_beside(entry))
+                what = _check_beside(entry)
+                self.found.extend(Damage(index, index, each) for each in what)
                 yield entry.leaf
 
     def _read_entries(self, first: int, end: int) -> dict[int, Entry | Damage]:
         try:
-            return {e.index: e for e in self._store.entries(first, end - first)}
+            entries = self._store.entries(first, end - first)
+            return {entry.index - self._base: entry for entry in entries}
         except (ValueError, StoreUnavailable):
             if end - first > 1:
                 middle = (first + end) // 2
@@ -216,24 +225,20 @@ class _DatabaseLog:
             return MISSING
 
 
-def _check_beside(entry: Entry) -> Iterator[Damage]:
+def _check_beside(entry: Entry) -> Iterator[str]:
     """Yield what stands beside a leaf and is not what its hashes say."""
     try:
         leaf = parse_leaf(entry.leaf)
     except Malformed:
         return
     if (entry.kind, entry.time, entry.serial) != (leaf.kind, leaf.time, leaf.serial):
-        yield _beside(entry, "its columns do not say what its leaf says")
+        yield "its columns do not say what its leaf says"
     if _differs(entry.record, leaf.record_sha256):
-        yield _beside(entry, "its record is not the one that was hashed")
+        yield "its record is not the one that was hashed"
     if _differs(entry.to_be_signed, leaf.to_be_signed_sha256):
-        yield _beside(entry, "its to-be-signed bytes are not those that were hashed")
+        yield "its to-be-signed bytes are not those that were hashed"
 
 
 def _differs(content: bytes | None, sha256: str | None) -> bool:
     """Tell whether content differs from its hash; what was erased does not."""
     return content is not None and hashlib.sha256(content).hexdigest() != sha256
-
-
-def _beside(entry: Entry, what: str) -> Damage:
-    return Damage(entry.index, entry.index, what)

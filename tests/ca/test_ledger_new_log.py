@@ -1,0 +1,451 @@
+"""A new ledger where entries can't be had back: only the root key can begin one.
+
+The commands are those of `docs/operating.md`, and are typed from there.
+"""
+
+import copy
+import json
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from ca.admin.__main__ import main
+from ca.bundle import ClosedLog, parse_roots, split_signed
+from ca.checkpoint import parse_proof, render_note
+from ca.errors import CAError, Conflict, LedgerStopped, Misconfigured, TokenSpent
+from ca.issue import Caller, issue_user_certificate
+from ca.ledger import EntryKind
+from ca.ledger.new_log import SERIALS
+from ca.ledger.recovery import recover
+from ca.store import NewLog, TokenUse
+from client.ledger import Seen, verify
+from client.messages import LedgerProof
+from tests.authority import make_ca, opened, request_of, rewrite
+from tests.fakes import FakeIdP
+
+ROOT = Path(__file__).parents[2]
+CALLER = Caller(ip_address("127.0.0.1"), "test")
+STEPS = 5
+"""Those before the signers are started again."""
+
+
+def issue(authority, request):
+    return issue_user_certificate(authority, request, CALLER, now=datetime.now(UTC))
+
+
+def spend(authority):
+    """Spend a token of a provider whose clock is far ahead."""
+    use = TokenUse(b"t" * 32, b"r" * 32, 1 << 40, 1, issued=1 << 40)
+    authority.ledger.append(
+        None,
+        kind=EntryKind.ADMINISTRATION,
+        record={"v": 1, "act": "test"},
+        now=datetime.now(UTC),
+        spends=use,
+    )
+
+
+def note_in(answer):
+    return render_note(parse_proof(answer.ledger.proof.encode()).note).decode()
+
+
+def record_of(authority, answer):
+    return json.loads(authority.store.recorded(int(answer.serial)).record)
+
+
+class House:
+    """A CA that lost its last two certificates, and what people have of them."""
+
+    def __init__(self, folder, idp):
+        self.folder = folder
+        self.idp = idp
+        make_ca(folder / "ca", idp)
+        with opened(self.config_file) as authority:
+            spend(authority)
+            self.kept = issue(authority, request_of(idp))
+        backup = (folder / "ca/daypass.db").read_bytes()
+        with opened(self.config_file) as authority:
+            self.request = request_of(idp)
+            self.lost = [
+                issue(authority, self.request),
+                issue(authority, request_of(idp)),
+            ]
+        (folder / "ca/daypass.db").write_bytes(backup)
+        (folder / "media").mkdir()
+        shutil.move(folder / "ca/root", folder / "media/root")
+
+    @property
+    def config_file(self):
+        return self.folder / "ca/daypass.toml"
+
+    def copy(self, folder):
+        """Return another house in the same state."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        other = copy.copy(self)
+        other.folder = folder
+        return other
+
+    @property
+    def roots(self):
+        document = (self.folder / "ca/roots").read_bytes()
+        return parse_roots(split_signed(document)[0])
+
+    def run(self, line):
+        """Type a line of the manual."""
+        for there, here in (
+            ("/etc/daypass", f"{self.folder}/ca"),
+            ("/media/usb", f"{self.folder}/media"),
+            ("roots.", f"{self.folder}/roots."),
+        ):
+            line = line.replace(there, here)
+        command, *arguments = shlex.split(line)
+        if command == "mv":
+            if Path(arguments[0]).exists():  # else it was done before
+                Path(arguments[0]).replace(arguments[1])
+            return 0
+        assert command == "ca-admin"
+        return main(arguments)
+
+    def proved(self, answer, before=None):
+        """Verify an answer as `ca-login` does."""
+        sent = answer.ledger
+        proof = LedgerProof(
+            sent.leaf, sent.proof, sent.checkpoint_signature, sent.consistency
+        )
+        return verify(proof, answer.certificate, roots=self.roots, before=before)
+
+    def seen(self, answer):
+        return Seen(note_in(answer), answer.ledger.checkpoint_signature)
+
+
+def lines():
+    """Return what the manual says to type."""
+    text = (ROOT / "docs/operating.md").read_text()
+    _, _, section = text.partition("### A new ledger\n")
+    section = section.partition("\n## ")[0]
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    *typed, restart = (block.strip() for block in blocks)
+    assert restart.startswith("systemctl")
+    return typed
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make the CA once. Its ledger is not stopped yet."""
+    with FakeIdP() as idp:
+        yield House(tmp_path_factory.mktemp("made"), idp)
+
+
+@pytest.fixture(scope="module")
+def made_stopped(made, tmp_path_factory):
+    house = made.copy(tmp_path_factory.mktemp("stopped"))
+    with opened(house.config_file) as authority, pytest.raises(LedgerStopped):
+        issue(authority, request_of(house.idp))
+    return house
+
+
+@pytest.fixture(scope="module")
+def made_anew(made_stopped, tmp_path_factory):
+    house = made_stopped.copy(tmp_path_factory.mktemp("anew"))
+    assert [house.run(line) for line in lines()] == [0] * STEPS
+    return house
+
+
+@pytest.fixture
+def house(made, tmp_path):
+    return made.copy(tmp_path)
+
+
+@pytest.fixture
+def stopped(made_stopped, tmp_path):
+    return made_stopped.copy(tmp_path)
+
+
+@pytest.fixture
+def renewed(made_anew, tmp_path):
+    return made_anew.copy(tmp_path)
+
+
+def refuses(house):
+    """Tell whether a signer that is started now, or asked, gives nothing."""
+    try:
+        with opened(house.config_file) as authority:
+            issue(authority, request_of(house.idp))
+    except (LedgerStopped, Misconfigured):
+        return True
+    return False
+
+
+# --- The manual -------------------------------------------------------------------
+
+
+def test_the_manual_s_commands_lead_to_a_new_ledger(stopped, capsys):
+    typed = lines()
+    assert len(typed) == STEPS
+
+    for at, line in enumerate(typed):
+        assert at == STEPS - 1 or refuses(stopped), f"issued before step {at + 1}"
+        assert stopped.run(line) == 0, capsys.readouterr().err
+
+    with opened(stopped.config_file) as authority:
+        answer = issue(authority, request_of(stopped.idp))
+        assert authority.problems() == []
+        assert authority.store.entry_by_serial(int(stopped.kept.serial)) is not None
+    assert int(answer.serial) == 2 * SERIALS + 2
+    assert stopped.roots.log_origin.endswith("/log/2")
+    assert stopped.roots.closed_logs == (ClosedLog("127.0.0.1:8440/log/1", 4),)
+    assert stopped.proved(answer).warning is None
+
+
+def test_each_command_can_be_typed_again(stopped, capsys):
+    plan, sign, put, begin, adopt = lines()
+    twice = [plan, plan, sign, plan, sign, sign, put, put, begin, begin, adopt, adopt]
+
+    for line in twice:
+        assert stopped.run(line) == 0, capsys.readouterr().err
+
+    with opened(stopped.config_file) as authority:
+        issue(authority, request_of(stopped.idp))
+        assert authority.store.log_head().tree.size == 2
+
+
+def test_a_crash_between_the_database_and_the_high_water_file_is_made_good(stopped):
+    typed = lines()
+    before = (stopped.folder / "ca/high-water").read_bytes()
+    for line in typed[:4]:
+        assert stopped.run(line) == 0
+    (stopped.folder / "ca/high-water").write_bytes(before)
+
+    with opened(stopped.config_file) as authority, pytest.raises(CAError):
+        issue(authority, request_of(stopped.idp))
+    assert stopped.run(typed[3]) == 0
+
+    assert not refuses(stopped)
+
+
+def test_what_is_printed_says_what_is_lost(stopped, capsys):
+    typed = lines()
+    assert stopped.run(f"{typed[0]} --json") == 0
+    planned = json.loads(capsys.readouterr().out)
+    for line in typed[1:3]:
+        stopped.run(line)
+    capsys.readouterr()
+    assert stopped.run(f"{typed[3]} --json") == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert (planned["closed"], planned["size"]) == ("127.0.0.1:8440/log/1", 4)
+    assert planned["serial_base"] == said["serial_base"] == str(2 * SERIALS)
+    assert said["lost_serials"] == ["3", str(2 * SERIALS)]
+
+
+# --- What is refused ----------------------------------------------------------------
+
+
+def change_roots(house, old, new):
+    """Change what the roots in place say, under the signature they have."""
+    file = house.folder / "ca/roots"
+    document = file.read_bytes()
+    assert document.count(old) == 1
+    file.write_bytes(document.replace(old, new))
+
+
+def test_roots_that_were_changed_after_they_were_signed_begin_nothing(stopped, capsys):
+    typed = lines()
+    for line in typed[:3]:
+        stopped.run(line)
+    change_roots(stopped, b"/log/2", b"/log/7")
+    capsys.readouterr()
+
+    assert stopped.run(typed[3]) == 1
+
+    assert "signature" in capsys.readouterr().err
+    assert refuses(stopped)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"/log/1 4", b"/log/1 2", "close 127.0.0.1:8440/log/1 at 2 entries"),
+        (b"%d" % (2 * SERIALS), b"5", "give serials from 5 again"),
+    ],
+)
+def test_roots_that_fit_not_what_is_known_begin_nothing(
+    stopped, capsys, old, new, says
+):
+    typed = lines()
+    stopped.run(typed[0])
+    file = stopped.folder / "roots.new"
+    assert old in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(old, new))
+    for line in typed[1:3]:
+        stopped.run(line)
+    capsys.readouterr()
+
+    assert stopped.run(typed[3]) == 1
+
+    assert says in capsys.readouterr().err
+    assert refuses(stopped)
+
+
+def test_a_ledger_that_is_not_stopped_is_not_given_up(house, capsys):
+    (house.folder / "ca/high-water").unlink()
+    config = "--config /etc/daypass/daypass.toml"
+    assert house.run(f"ca-admin ledger adopt-head {config}") == 0
+    assert house.run(lines()[0]) == 1
+    assert "the ledger is not stopped" in capsys.readouterr().err
+
+    with opened(house.config_file) as authority:
+        base = 2 * SERIALS
+        begun = NewLog("l/2", base, "127.0.0.1:8440/log/1", 2, 3, build, 0)
+        with pytest.raises(Conflict, match="is not stopped"):
+            authority.store.begin_log(begun)
+        with pytest.raises(Conflict, match="holds 2 entries"):
+            authority.store.begin_log(replace(begun, size=3))
+
+
+def build(index, serial):
+    raise AssertionError
+
+
+def test_a_plan_is_made_once(stopped, capsys):
+    typed = lines()
+    for line in typed[:3]:
+        stopped.run(line)
+    capsys.readouterr()
+
+    assert stopped.run(typed[0]) == 1
+    assert "name a new log already" in capsys.readouterr().err
+
+
+# --- Afterwards -------------------------------------------------------------------
+
+
+def test_ca_login_takes_the_new_ledger_with_one_warning(renewed):
+    with opened(renewed.config_file) as authority:
+        answer = issue(authority, request_of(renewed.idp))
+
+    proved = renewed.proved(answer, before=renewed.seen(renewed.lost[-1]))
+
+    assert "closed its ledger 127.0.0.1:8440/log/1 at 4 entries" in proved.warning
+    assert renewed.proved(answer, before=proved.seen).warning is None
+
+
+def test_a_checkpoint_of_the_closed_ledger_stops_nobody_and_is_put_on_record(renewed):
+    note = note_in(renewed.lost[-1])
+    with opened(renewed.config_file) as authority:
+        answer = issue(authority, request_of(renewed.idp, checkpoint=note))
+        recorded = record_of(authority, answer)
+        forged = note.replace("\n4\n", "\n9\n")
+        other = issue(authority, request_of(renewed.idp, checkpoint=forged))
+        unrecorded = record_of(authority, other)
+
+    assert recorded["closed_log"] == {
+        "origin": "127.0.0.1:8440/log/1",
+        "size": 4,
+        "checkpoint": note,
+    }
+    assert "closed_log" not in unrecorded
+
+
+def test_the_first_entry_holds_the_newest_checkpoint_of_the_closed_ledger(renewed):
+    with opened(renewed.config_file) as authority:
+        (first,) = authority.store.entries(0, 2)
+
+    record = json.loads(first.record or b"")
+    assert first.kind == "administration"
+    assert record["act"] == "begin-log"
+    assert record["closed"]["checkpoints"][-1] == note_in(renewed.lost[-1])
+    assert (record["closed"]["size"], record["closed"]["in_database"]) == (4, 2)
+
+
+def test_a_token_from_before_the_new_ledger_buys_nothing(renewed):
+    before = pytest.raises(TokenSpent, match="before the ledger was recovered")
+    with opened(renewed.config_file) as authority:
+        with before:
+            issue(authority, renewed.request)
+        with before:  # the provider's clock is far ahead, but it was spent before
+            spend(authority)
+
+
+def test_a_signer_with_the_old_roots_neither_issues_nor_publishes(house, tmp_path):
+    shutil.copytree(house.folder / "ca", tmp_path / "peer")
+    rewrite(
+        tmp_path / "peer/daypass.toml",
+        {"sqlite:///daypass.db": f"sqlite:///{house.folder}/ca/daypass.db"},
+    )
+    with opened(tmp_path / "peer/daypass.toml") as peer:
+        refuses(house)
+        for line in lines():
+            assert house.run(line) == 0
+
+        with pytest.raises(Misconfigured, match="/log/2 by now"):
+            issue(peer, request_of(house.idp))
+        with pytest.raises(Misconfigured, match="/log/2 by now"):
+            peer.trust.current(now=datetime.now(UTC))
+        assert any("/log/2 by now" in problem for problem in peer.problems())
+        with pytest.raises(Misconfigured, match="/log/2 by now"):
+            recover(peer.ledger, peer.store, now=datetime.now(UTC))
+
+    with opened(house.config_file) as authority:
+        assert authority.problems() == []
+
+
+def test_the_new_ledger_is_served_verified_and_shown_from_its_own_first_entry(
+    renewed, capsys
+):
+    config = ["--config", str(renewed.config_file)]
+    with opened(renewed.config_file) as authority:
+        answer = issue(authority, request_of(renewed.idp))
+
+    assert main(["ledger", "verify", *config]) == 0
+    assert "2 entries checked: nothing wrong" in capsys.readouterr().out
+    assert main(["ledger", "export", str(renewed.folder / "copy"), *config]) == 0
+    assert main(["ledger", "verify", str(renewed.folder / "copy"), *config]) == 0
+    capsys.readouterr()
+    assert main(["ledger", "show", answer.serial, "--json", *config]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["index"], "index 1" in shown["proof"]) == (1, True)
+    assert main(["ledger", "show", renewed.kept.serial, *config]) == 0
+    assert "on a log that was closed" in capsys.readouterr().out
+
+
+def test_of_a_ledger_that_forked_every_serial_is_lost(house, capsys):
+    plan, sign, put, begin, _ = lines()
+    config = "--config /etc/daypass/daypass.toml"
+    (house.folder / "ca/high-water").unlink()
+    assert house.run(f"ca-admin ledger adopt-head {config}") == 0
+    with opened(house.config_file) as authority:
+        issue(authority, request_of(house.idp))
+        other = note_in(house.lost[0])
+        with pytest.raises(LedgerStopped):
+            issue(authority, request_of(house.idp, checkpoint=other))
+
+    for line in (plan, sign, put, f"{begin} --json"):
+        assert house.run(line) == 0, capsys.readouterr().err
+
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["lost_serials"] == ["1", str(2 * SERIALS)]
+
+
+def test_a_second_new_ledger_follows_on_the_first(renewed, capsys):
+    backup = (renewed.folder / "ca/daypass.db").read_bytes()
+    with opened(renewed.config_file) as authority:
+        issue(authority, request_of(renewed.idp))
+    (renewed.folder / "ca/daypass.db").write_bytes(backup)
+    assert refuses(renewed)
+
+    for line in lines():
+        assert renewed.run(line) == 0, capsys.readouterr().err
+
+    with opened(renewed.config_file) as authority:
+        answer = issue(authority, request_of(renewed.idp))
+    assert int(answer.serial) == 4 * SERIALS + 2
+    assert [log.origin[-1] for log in renewed.roots.closed_logs] == ["1", "2"]
+    proved = renewed.proved(answer, before=renewed.seen(renewed.lost[-1]))
+    assert "/log/1 at 4 entries" in proved.warning
