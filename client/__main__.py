@@ -69,29 +69,33 @@ def _dispatch(arguments: list[str], terminal: "Terminal") -> int:
         return 0
 
 
+_MODULES = {
+    "": "login",
+    "setup": "setup",
+    "check": "check",
+    "ensure": "ensure",
+    "ssh-config": "ssh_config",
+    "ssh": "connect",
+    "sftp": "connect",
+    "scp": "connect",
+    "exec": "connect",
+    "status": "status",
+    "logout": "logout",
+}
+"""Each command, and the module that is it."""
+
+
 def _find(name: str, terminal: "Terminal") -> "Command":
     """Second stage: import the one module whose command it is."""
-    match name:
-        case "":
-            from client.login import run  # noqa: PLC0415
-        case "check":
-            from client.check import run  # noqa: PLC0415
-        case "ensure":
-            from client.ensure import run  # noqa: PLC0415
-        case "setup":
-            from client.setup import run  # noqa: PLC0415
-        case "ssh-config":
-            from client.ssh_config import run  # noqa: PLC0415
-        case "status":
-            from client.status import run  # noqa: PLC0415
-        case "logout":
-            from client.logout import run  # noqa: PLC0415
-        case _:
-            from client.failure import Misuse  # noqa: PLC0415
+    if name not in _MODULES:
+        from client.failure import Misuse  # noqa: PLC0415
 
-            terminal.step(f"find the command {name!r}")
-            raise Misuse("there is no such command", hint="ca-login --help")
-    return run
+        terminal.step(f"find the command {name!r}")
+        raise Misuse("there is no such command", hint="ca-login --help")
+    # importlib takes longer than this.
+    module = __import__(f"client.{_MODULES[name]}", fromlist=["run"])
+    found: Command = getattr(module, "COMMANDS", {}).get(name) or module.run
+    return found
 
 
 def _drop_output() -> None:

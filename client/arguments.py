@@ -59,6 +59,10 @@ class Parser:
         """Take one word that is no option, and must be there."""
         self._positionals.append(name)
 
+    def leave_rest(self) -> None:
+        """Take `--options` at the front only: from the first other word on, `rest`."""
+        self._defaults["rest"] = ()
+
     def exclude(self, *names: str) -> None:
         """Refuse more than one of these options at once."""
         self._alternatives.append(names)
@@ -69,12 +73,15 @@ class Parser:
         terminal.json = "--json" in argv
         terminal.step("understand the command line")
         values = SimpleNamespace(**self._parse(list(argv)))
-        terminal.verbose = values.verbose
+        terminal.json, terminal.verbose = values.json, values.verbose
         return values
 
     def _parse(self, words: list[str]) -> dict[str, object]:
         values, given, plain = dict(self._defaults), set(), []
         while words:
+            if "rest" in values and _begins_rest(words[0]):
+                values["rest"] = tuple(words[words[0] == "--" :])
+                break
             word = words.pop(0)
             if word in {"-h", "--help"}:
                 raise HelpAsked(self._help)
@@ -140,6 +147,10 @@ def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
         return word
 
     return parse
+
+
+def _begins_rest(word: str) -> bool:
+    return word == "--" or not word.startswith("--")
 
 
 def _dest(name: str) -> str:

@@ -17,7 +17,7 @@ never opened. Only what stands beside it in its `.pub` file is read.
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,8 @@ from client.failure import Misuse
 _KEY = "key"
 _PUBLIC = "key.pub"
 _CERTIFICATE = "key-cert.pub"
-_FOLDER = re.compile(r"\.[^.]+\.[0-9a-f]{12}", re.ASCII)
+
+_LONGEST_NAME = 64
 
 _ABANDONED = 3600
 """Seconds after which a folder that no sign-in completed is nobody's any more."""
@@ -80,10 +81,19 @@ class Held:
 class KeyFiles:
     """The files of one profile.
 
-    A sign-in makes a new key, or is for an `existing` one.
+    A sign-in makes a new key, or is for an `existing` one. What was asked for by name
+    is kept apart from what a day begins with: `principals` are of the first kind.
     """
 
-    def __init__(self, profile: str, existing: ExistingKey | None = None) -> None:
+    def __init__(
+        self,
+        profile: str,
+        existing: ExistingKey | None = None,
+        *,
+        principals: Sequence[str] = (),
+    ) -> None:
+        self.profile = profile
+        profile += _for(principals)
         self._profile = profile
         self._existing = existing
         self.folder = files.home() / ".ssh" / "daypass"
@@ -92,6 +102,15 @@ class KeyFiles:
         self.certificate = self.folder / f"{profile}-cert.pub"
         """Where ssh finds the certificate."""
         self._pair = self.folder / f".{profile}"
+        self.ssh_config = self._pair / "ssh_config"
+        """What `ca-login ssh` gives to ssh."""
+
+    def others(self) -> list["KeyFiles"]:
+        """Return those that are kept apart."""
+        with files.explained(f"look into {self.folder}"):
+            found = list(self.folder.glob(f"{self.profile}+*-cert.pub"))
+        names = [path.name.removesuffix("-cert.pub") for path in found]
+        return [KeyFiles(name) for name in names]
 
     @contextmanager
     def attempt(self) -> Iterator["Attempt"]:
@@ -182,13 +201,17 @@ class KeyFiles:
         except OSError:
             return None
 
+    def _is_attempt(self, name: str) -> bool:
+        pattern = rf"\.{re.escape(self._profile)}\.[0-9a-f]{{12}}"
+        return re.fullmatch(pattern, name, re.ASCII) is not None
+
     def _sweep(self, *, older_than: float) -> bool:
         """Remove what a sign-in left that was cut off; return whether there was any."""
         with files.explained(f"look into {self.folder}"):
             left = [
                 path
                 for path in self.folder.glob(f".{self._profile}.*")
-                if _FOLDER.fullmatch(path.name)
+                if self._is_attempt(path.name)
                 and path.name != self._installed()
                 and time.time() - path.lstat().st_mtime >= older_than
             ]
@@ -203,6 +226,16 @@ class Attempt:
 
     folder: Path
 
+    @property
+    def private(self) -> Path:
+        """Where its private key is."""
+        return self.folder / _KEY
+
+    @property
+    def certificate(self) -> Path:
+        """Where its certificate is, once it is added."""
+        return self.folder / _CERTIFICATE
+
     def public_key(self) -> tuple[str, bytes]:
         """Return the public key as `<type> <base64>` and as a blob."""
         line = _first_words(files.read(self.folder / _PUBLIC) or b"")
@@ -213,13 +246,24 @@ class Attempt:
 
         Raises `Untrusted` when its signature does not verify.
         """
-        path = self.folder / _CERTIFICATE
+        path = self.certificate
         with files.explained(f"write {path}"):
             files.create(path, line.encode("ascii"))
             if not (self.folder / _KEY).is_symlink():
                 files.sync(self.folder / _KEY)
             files.sync(self.folder)
         ssh_keygen.verify_certificate(path)
+
+
+def _for(principals: Sequence[str]) -> str:
+    """Return what to add to a name for these principals; `+` is in no profile's."""
+    names = "+".join(sorted(principals))
+    if len(names) > _LONGEST_NAME:
+        # Imported here because hardly anybody asks for so many.
+        import hashlib  # noqa: PLC0415
+
+        names = hashlib.sha256(names.encode()).hexdigest()[:_LONGEST_NAME]
+    return f"+{names}" if names else ""
 
 
 def _discard(path: Path) -> None:

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 
 from ca.binding import audience_for
 from ca.certificate import Certificate, parse_line, refuse_principal
-from ca.errors import BadRequest
-from client import acceptance, flows, ledger, lock, profile, prove
-from client.api import CA, Bundle, SignRequest, SignResponse
+from ca.errors import BadRequest, Denied
+from client import acceptance, flows, ledger, lock, profile, prove, receipt
+from client.api import CA, SignRequest, SignResponse
 from client.arguments import Parser
 from client.description import describe
-from client.failure import DONE, LedgerUntrue, Misuse, SignInNeeded, Unable
+from client.failure import DONE, Misuse, SignInNeeded
 from client.keys import ExistingKey, KeyFiles
 from client.profile import Profile
+from client.receipt import Asked
 from client.terminal import Terminal
 from client.times import parse_length, render_length, render_moment
 
@@ -41,6 +42,8 @@ ca-login: sign in once, then ssh for a workday
   ca-login check                           is the certificate good: the exit code
   ca-login ensure                          for ssh: sign in, if it is not
   ca-login ssh-config install              have ssh use all this by itself
+  ca-login ssh | sftp | scp ... HOST       sign in if need be, and log in
+  ca-login exec -- COMMAND                 the same for rsync, git, Ansible
   ca-login status                          who am I, until when
   ca-login logout                          remove key and certificate
 
@@ -106,9 +109,19 @@ def sign_in(
     """Sign in, and say until when that lasts."""
     if os.environ.get(NEVER_ASK):
         raise SignInNeeded(f"{NEVER_ASK} is set, so nobody signs in")
-    keys.discard_expired(time.time())
+    now = time.time()
+    for held in (keys, *keys.others()):
+        held.discard_expired(now)
     with CA(chosen.url) as ca:
-        certificate, response = _sign_in(ca, chosen, keys, options, terminal)
+        try:
+            certificate, response = _sign_in(ca, chosen, keys, options, terminal)
+        except Denied as denied:
+            most = prove.freshness_in(denied.detail)
+            if most is None or options.how.fresh_seconds is not None:
+                raise
+            terminal.say("policy wants a fresh sign-in for this; once more")
+            options = replace(options, how=replace(options.how, fresh_seconds=most))
+            certificate, response = _sign_in(ca, chosen, keys, options, terminal)
     _say(chosen, keys, certificate, response, terminal)
 
 
@@ -146,17 +159,8 @@ def _sign_in(
         seen = profile.recall_ledger(chosen)
         response = ca.sign(_request(public_key, proof, options, seen))
 
-        terminal.step(f"check the certificate from {ca.url}")
-        bundle = _fetch_bundle(ca, chosen, terminal)
-        certificate = acceptance.accept(
-            response.certificate,
-            subject_key=key_blob,
-            principals=options.principals,
-            roots=bundle.roots,
-            now=time.time(),
-            behind=behind,
-        )
-        _check_ledger(response, bundle, chosen, seen, terminal)
+        asked = Asked(key_blob, options.principals, behind, seen)
+        certificate = receipt.check(ca, chosen, response, asked, terminal)
 
         terminal.step("install the certificate")
         attempt.add_certificate(response.certificate)
@@ -175,51 +179,6 @@ def _request(
         validity_seconds=options.validity_seconds,
         reason=options.reason,
         checkpoint=None if seen is None else seen.note,
-    )
-
-
-def _fetch_bundle(ca: CA, chosen: Profile, terminal: Terminal) -> Bundle:
-    """Return the verified bundle, and remember it when it is news."""
-    known = profile.recall(chosen)
-    bundle = ca.bundle(chosen.pin, known=known)
-    if bundle.known() != known:
-        profile.remember(chosen, bundle.known())
-    if bundle.current.expires <= time.time():
-        terminal.warn("the CA's trust bundle has run out; tell whoever runs the CA")
-    return bundle
-
-
-def _check_ledger(
-    response: SignResponse,
-    bundle: Bundle,
-    chosen: Profile,
-    before: ledger.Seen | None,
-    terminal: Terminal,
-) -> None:
-    """Install nothing that is not on a ledger which only grew; remember what it was."""
-    terminal.step("find the certificate on the CA's ledger")
-    try:
-        proved = ledger.verify(
-            response.ledger, response.certificate, roots=bundle.roots, before=before
-        )
-    except LedgerUntrue as error:
-        error.hint = _what_to_do(chosen, error)
-        raise
-    if proved.warning is not None:
-        terminal.warn(proved.warning)
-    if proved.seen != before:
-        profile.remember_ledger(chosen, proved.seen)
-
-
-def _what_to_do(chosen: Profile, error: LedgerUntrue) -> str:
-    """Keep the evidence, and say where it is."""
-    try:
-        kept = f"the proof is in {profile.keep_evidence(chosen, error.evidence)}"
-    except Unable as unable:
-        kept = f"the proof could not be kept ({unable.detail})"
-    return (
-        "do not use what this CA gives you, and tell whoever looks after security, not"
-        f" only whoever runs the CA; {kept}"
     )
 
 
@@ -254,7 +213,7 @@ def _say(
 
 def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser = Parser("ca-login", HELP)
-    parser.add_option("--principal", _principal, many=True)
+    parser.add_option("--principal", principal, many=True)
     parser.add_option("--validity", parse_length)
     for name in ("--reason", "--key", "--issuer", "--token-file"):
         parser.add_option(name)
@@ -279,7 +238,8 @@ def _parse(argv: list[str], terminal: Terminal) -> Options:
     )
 
 
-def _principal(name: str) -> str:
+def principal(name: str) -> str:
+    """Return a principal as it was typed; raise `Misuse`."""
     try:
         refuse_principal(name)
     except BadRequest as error:

@@ -26,7 +26,8 @@ def run(argv: list[str], terminal: Terminal) -> int:
     options = Parser("ca-login logout", HELP).read(argv, terminal)
     chosen = profile.load(options.profile)
     terminal.step("log out")
-    removed = KeyFiles(chosen.name).remove()
-    terminal.say("logged out" if removed else "nobody was signed in")
-    terminal.result({"profile": chosen.name, "removed": removed})
+    keys = KeyFiles(chosen.name)
+    removed = [held.remove() for held in (keys, *keys.others())]
+    terminal.say("logged out" if any(removed) else "nobody was signed in")
+    terminal.result({"profile": chosen.name, "removed": any(removed)})
     return DONE

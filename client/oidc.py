@@ -43,6 +43,8 @@ class Attempt:
 
     redirect_uri: str
     nonce: str
+    max_age: int | None = None
+    """Seconds after which the issuer is to have the person sign in anew."""
     state: str = field(default_factory=_random, repr=False)
     verifier: str = field(default_factory=_random, repr=False)
 
@@ -82,6 +84,8 @@ def authorization_url(endpoints: Endpoints, client: Client, attempt: Attempt) ->
         "code_challenge": encode_base64url(challenge),
         "code_challenge_method": _CHALLENGE_METHOD,
     }
+    if attempt.max_age is not None:
+        query["max_age"] = str(attempt.max_age)
     separator = "&" if "?" in endpoints.authorization else "?"
     return f"{endpoints.authorization}{separator}{urlencode(query)}"
 

@@ -1,6 +1,7 @@
 """Prove who is asking, for one key: by a sign-in, or by a token that a job is given."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from client.failure import BadAnswer, Misuse
 from client.flows import Offer
 from client.messages import Discovery
 from client.terminal import Terminal
+from client.times import parse_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,18 @@ class How:
     token_file: str | None = None
     """Where an ID token is that somebody else got; no sign-in then."""
     open_browser: bool = True
+    fresh_seconds: int | None = None
+    """How long ago the sign-in at the provider may be; None for any time."""
+
+
+_FRESH = re.compile(r"needs a sign-in of the last (\w+)")
+"""What policy says of a rule with `max_auth_age` (`ca.policy.weighing`)."""
+
+
+def freshness_in(refusal: str) -> int | None:
+    """Return how many seconds ago a sign-in may be, where a refusal is about that."""
+    found = _FRESH.search(refusal)
+    return parse_length(found[1]) if found else None
 
 
 def prove(discovery: Discovery, key_blob: bytes, how: How, terminal: Terminal) -> Proof:
@@ -53,7 +67,7 @@ def prove(discovery: Discovery, key_blob: bytes, how: How, terminal: Terminal) -
     nonce = nonce_for(key_blob, salt)
     bound = flow == flows.BROWSER or offer.client.binding == "nonce"
     if flow == flows.BROWSER:
-        id_token = _with_browser(offer, nonce, terminal, open_it=how.open_browser)
+        id_token = _with_browser(offer, nonce, how, terminal)
     else:
         id_token = _with_code(offer, nonce if bound else None, terminal)
     if not token.is_token(id_token.encode(errors="replace")):
@@ -88,9 +102,7 @@ def _audience(origin: str, key_blob: bytes, offers: Sequence[Offer]) -> str:
     return offers[0].client.id
 
 
-def _with_browser(
-    offer: Offer, nonce: str, terminal: Terminal, *, open_it: bool
-) -> str:
+def _with_browser(offer: Offer, nonce: str, how: How, terminal: Terminal) -> str:
     """Have a person sign in here, with their browser."""
     # Imported here because other ways to sign in need no web server.
     from client import browser, oidc, session  # noqa: PLC0415
@@ -98,14 +110,14 @@ def _with_browser(
     client = offer.client
     endpoints = oidc.discover(offer.issuer)
     with browser.Listener(client.redirect_host, client.redirect_ports) as listener:
-        attempt = oidc.Attempt(listener.redirect_uri, nonce)
+        attempt = oidc.Attempt(listener.redirect_uri, nonce, how.fresh_seconds)
         listener.expect(
             browser.Expected(
                 attempt.state, endpoints.issuer, names_issuer=endpoints.names_itself
             )
         )
         url = oidc.authorization_url(endpoints, client, attempt)
-        opened = open_it and session.open_browser(url)
+        opened = how.open_browser and session.open_browser(url)
         terminal.say(f"{'your browser should have opened' if opened else 'open'} {url}")
         code = listener.wait()
     return oidc.exchange(endpoints, client, attempt, code=code)

@@ -32,10 +32,12 @@ class NarrowerRequest:
     validity_seconds: int | None = None
     extensions: tuple[str, ...] | None = None
     reason: str | None = None
+    checkpoint: str | None = None
+    """The newest checkpoint of the ledger that this machine remembers."""
 
     def to_json(self) -> bytes:
         """Return the body, without what was not asked."""
-        return _body(self.public_key, self)
+        return _body(self, public_key=self.public_key, checkpoint=self.checkpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,12 @@ class ExplainRequest:
 
     def to_json(self) -> bytes:
         """Return the body, without what was not asked."""
-        return _body(None, self)
+        return _body(self)
 
 
-def _body(public_key: str | None, asked: NarrowerRequest | ExplainRequest) -> bytes:
+def _body(asked: NarrowerRequest | ExplainRequest, **more: str | None) -> bytes:
     fields = {
-        "public_key": public_key,
+        **more,
         "principals": asked.principals or None,
         "validity_seconds": asked.validity_seconds,
         "extensions": asked.extensions,

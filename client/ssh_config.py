@@ -22,7 +22,7 @@ from client import files, profile
 from client.api import CA
 from client.arguments import Parser, one_of
 from client.failure import DONE, BadAnswer, Misuse
-from client.keys import KeyFiles
+from client.keys import Attempt, KeyFiles
 from client.profile import Profile
 from client.terminal import Terminal
 
@@ -49,6 +49,8 @@ _PATTERN = re.compile(r"!?[A-Za-z0-9*?._:-]*[A-Za-z0-9][A-Za-z0-9*?._:-]*", re.A
 
 _SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 """What ssh reads unless told otherwise."""
+
+_SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 
 
 def run(argv: list[str], terminal: Terminal) -> int:
@@ -210,14 +212,27 @@ def believe(chosen: Profile) -> list[str]:
     ]
 
 
-def offer(keys: KeyFiles) -> list[str]:
+def session(chosen: Profile, pair: KeyFiles | Attempt) -> str:
+    """Return a whole configuration: a pair for every host, then what holds anyway."""
+    believed = ""
+    if chosen.host_patterns:
+        patterns = " ".join(refuse_wild(chosen.host_patterns))
+        believed = f"Host {patterns}\n{_indented(believe(chosen))}"
+    included = (quoted(_own_config()), _SYSTEM_CONFIG)
+    return (
+        f"Host *\n{_indented(offer(pair))}{believed}"
+        f"Host *\n{_indented([f'Include {file}' for file in included])}"
+    )
+
+
+def offer(pair: KeyFiles | Attempt) -> list[str]:
     """Return what has ssh offer our key and no other.
 
     Six keys of an agent's are as many as a host listens to.
     """
     return [
-        f"IdentityFile {quoted(keys.private, percent=True)}",
-        f"CertificateFile {quoted(keys.certificate, percent=True)}",
+        f"IdentityFile {quoted(pair.private, percent=True)}",
+        f"CertificateFile {quoted(pair.certificate, percent=True)}",
         "IdentitiesOnly yes",
     ]
 

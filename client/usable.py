@@ -26,6 +26,9 @@ _KEY_FIELDS = {
 
 _USER = 1
 
+APART = "CA_LOGIN_APART"
+"""Set for an ssh that is to offer another certificate than that of the day."""
+
 MARGIN = 60
 """Seconds that a certificate must still be good for, for a login that only begins."""
 
@@ -41,6 +44,8 @@ def answer(command: str, arguments: list[str]) -> int | None:
             return None
     if command == "check":
         return 0 if is_good(certificate_of(name)) else 3
+    if os.environ.get(APART):
+        return 4
     return 0 if is_good(certificate_of(name), for_seconds=MARGIN) else None
 
 

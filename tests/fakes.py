@@ -106,6 +106,8 @@ class FakeIdP:
         """What a sign-in by code begins with."""
         self.device_errors: list[str] = []
         """What is answered, one after the other, before somebody has signed in."""
+        self.signed_in_ago = 0
+        """Seconds, for whoever need not sign in anew."""
         self.device_nonce = True
         """Whether a nonce comes back in the device flow, as no standard says."""
         self._codes: dict[str, dict[str, str]] = {}
@@ -218,7 +220,10 @@ class FakeIdP:
             or asked.get("redirect_uri") != begun["redirect_uri"]
         ):
             return _json(400, error="invalid_grant")
-        return self._tokens(begun["user"], begun["client_id"], begun["nonce"])
+        ago = self.signed_in_ago
+        if int(begun.get("max_age", ago)) < ago:
+            ago = 0  # they had to sign in anew
+        return self._tokens(begun["user"], begun["client_id"], begun["nonce"], ago)
 
     def begin_device(self, asked: dict[str, str]) -> Answer:
         """Answer `/device_authorization` (RFC 8628 section 3.1)."""
@@ -236,9 +241,11 @@ class FakeIdP:
         nonce = begun.get("nonce") if self.device_nonce else None
         return self._tokens(self.user, begun["client_id"], nonce)
 
-    def _tokens(self, user: str, client: str, nonce: str | None) -> Answer:
+    def _tokens(
+        self, user: str, client: str, nonce: str | None, ago: int = 0
+    ) -> Answer:
         claims: dict[str, Any] = {"sub": user, "nonce": nonce, "aud": client}
-        claims |= {"auth_time": int(self.now())} | self.people[user]
+        claims |= {"auth_time": int(self.now()) - ago} | self.people[user]
         id_token = self.token(**claims)
         return _json(id_token=id_token, access_token="none", token_type="Bearer")  # noqa: S106
 
