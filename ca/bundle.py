@@ -279,9 +279,15 @@ def _refuse_trusted_and_revoked(
 
 def _host_ca_key(words: list[str]) -> HostCAKey:
     state, key, domains = _state(words[0]), _key(words[1:3]), words[3]
-    if domains == _NO_DOMAINS:
-        return HostCAKey(state, key, ())
+    return HostCAKey(
+        state, key, () if domains == _NO_DOMAINS else parse_domains(domains)
+    )
+
+
+def parse_domains(text: str) -> tuple[str, ...]:
+    """Parse host patterns with commas between them; raise `Malformed`."""
+    domains = tuple(text.split(","))
     # A bare `*` would let the host CA key vouch for every name there is.
-    if not all(_DOMAIN.fullmatch(domain) for domain in domains.split(",")):
+    if not all(_DOMAIN.fullmatch(domain) for domain in domains):
         raise Malformed("a host CA key's domains are not host patterns")
-    return HostCAKey(state, key, tuple(domains.split(",")))
+    return domains

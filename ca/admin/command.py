@@ -130,6 +130,17 @@ def config_file(options: Options) -> Path:
     return Path(name)
 
 
+def agreed(question: str) -> bool:
+    """Ask a person yes or no; raise `Misuse` where there is none."""
+    if not sys.stdin.isatty():
+        raise Misuse(
+            "there is nobody to ask", hint="read what is shown, then add --yes"
+        )
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names as people list them."""
     return ", ".join(names) or "nothing"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ca.admin import database, templates
 from ca.admin.command import DONE, Options, Output, Parser
+from ca.admin.keys.draft import parse_domains
 from ca.admin.templates import Answers
 from ca.authority import read_policy
 from ca.bundle import HostCAKey, KeyState, Roots, TrustedKey
@@ -28,7 +29,8 @@ __all__ = ["HELP", "Answers", "Made", "add_arguments", "make", "run"]
 
 HELP = """\
 usage: ca-admin init DIR [--origin URL] [--issuer URL] [--client-id ID]
-                         [--email-domain DOMAIN] [--key-type TYPE] [--json]
+                         [--email-domain DOMAIN] [--key-type TYPE]
+                         [--host-domains LIST] [--json]
 
 Make a new CA in DIR, which must not exist or be empty: configuration and policy with a
 comment on each setting, database, four keys, signed roots. Prints the root key's
@@ -40,6 +42,8 @@ fingerprint, which is the pin that everybody needs.
   --email-domain DOMAIN   whose addresses get in (example.com)
   --key-type TYPE         of user and host CA key: ed25519 (unless said otherwise),
                           ecdsa or rsa for hosts and hardware that know no Ed25519
+  --host-domains LIST     the hosts whose certificates laptops will believe, as
+                          *.prod.example,db.example (none, until new roots say so)
 
 examples:
   ca-admin init /etc/daypass --origin https://ca.example.com \\
@@ -78,6 +82,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--email-domain", default="example.com")
     kinds = [key_type.value for key_type in KeyType]
     parser.add_argument("--key-type", choices=kinds, default=KeyType.ED25519.value)
+    parser.add_argument("--host-domains")
     parser.add_argument("--json", action="store_true")
 
 
@@ -91,6 +96,7 @@ def run(options: Options, output: Output) -> int:
             client_id=options.client_id,
             email_domain=options.email_domain,
             key_type=KeyType(options.key_type),
+            host_domains=parse_domains(options.host_domains) or (),
         ),
     )
     facts = {"folder": options.folder, "root_key": made.root_fingerprint}
@@ -134,7 +140,7 @@ def _fill(folder: Path, answers: Answers) -> str:
         log_origin=f"{urlsplit(answers.origin).netloc}/log/1",
         serial_base=0,
         user_ca=(TrustedKey(KeyState.ACTIVE, user_ca.line),),
-        host_ca=(HostCAKey(KeyState.ACTIVE, host_ca.line, ()),),
+        host_ca=(HostCAKey(KeyState.ACTIVE, host_ca.line, answers.host_domains),),
         online=(TrustedKey(KeyState.ACTIVE, online.line),),
     )
     _write(folder / "roots", sign_roots(roots, root))

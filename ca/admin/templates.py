@@ -16,6 +16,8 @@ class Answers:
     email_domain: str
     key_type: KeyType = KeyType.ED25519
     """Of user and host CA key."""
+    host_domains: tuple[str, ...] = ()
+    """What the host CA key may speak for, in the roots."""
 
 
 def configuration(answers: Answers) -> str:

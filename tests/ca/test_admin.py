@@ -17,6 +17,7 @@ from ca.admin.__main__ import COMMANDS, HELP, main
 from ca.authority import open_authority
 from ca.config import load_config
 from ca.store.tables import SCHEMA
+from ca.trust import load_roots
 from tests.ca.test_sshsig import verify
 
 
@@ -50,6 +51,17 @@ def test_init_prints_the_root_keys_fingerprint_and_the_next_steps(tmp_path, caps
     fingerprint = listed.split()[1]
     assert said.out == f"root key {fingerprint}\n"
     assert f"ca-login setup http://127.0.0.1:8440 --pin {fingerprint}" in said.err
+
+
+def test_init_says_which_hosts_are_believed(tmp_path, capsys):
+    domains = "*.prod.example,db.example"
+
+    assert main(["init", str(tmp_path / "ca"), "--host-domains", domains]) == 0
+    (host_ca,) = load_roots(tmp_path / "ca/roots").roots.host_ca
+    assert host_ca.domains == ("*.prod.example", "db.example")
+
+    assert main(["init", str(tmp_path / "any"), "--host-domains", "*"]) == 2
+    assert not (tmp_path / "any").exists()
 
 
 def test_what_init_makes_opens(folder):
