@@ -151,6 +151,17 @@ class CA:
             roots_document = known.roots_document
         return trust.verify(current_document, roots_document, pin=pin, known=known)
 
+    def krl(self, bundle: Bundle) -> bytes:
+        """Fetch the KRL that a verified bundle names; raise `Untrusted` for another."""
+        named = bundle.current.krl_sha256
+        krl = self._get(f"/v1/trust/blob/{named}").body
+        if hashlib.sha256(krl).hexdigest() != named:
+            raise Untrusted(
+                "the KRL is not the one that the CA's trust bundle names",
+                hint="try again; where it stays, ask whoever runs the CA",
+            )
+        return krl
+
     def unverified_root_fingerprint(self) -> str:
         """Return the fingerprint the CA claims for its root key, for a person to judge.
 

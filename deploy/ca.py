@@ -20,7 +20,8 @@ _NONCE_BYTES = 16
 def fetch_trust(desired: Desired) -> Trust:
     """Return what the CA says that hosts should trust, verified."""
     with CA(desired.ca) as authority:
-        return Trust.of(authority.bundle(desired.pin))
+        bundle = authority.bundle(desired.pin)
+        return Trust.of(bundle, authority.krl(bundle))
 
 
 def canaries(desired: Desired, key: Path | None) -> Canaries:

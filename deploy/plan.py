@@ -15,9 +15,12 @@ from deploy import judgement, sshd_config
 from deploy.desired import DesiredHost
 from deploy.facts import Facts, File
 from deploy.sshd_config import KRL, PRINCIPALS
-from deploy.trust import Trust
+from deploy.trust import CURRENT, ROOTS, Trust
 
 _ID_DIGITS = 12
+
+_NEWS = frozenset({ROOTS, CURRENT, KRL})
+"""What the CA signed, and may have signed again since the plan was made."""
 
 
 class Kind(StrEnum):
@@ -39,8 +42,8 @@ class Change:
     @property
     def diff(self) -> str:
         """The change as a unified diff, or in words where it is not text."""
-        if self.path == KRL:
-            return f"--- {self.path}\n+++ {self.path}\n(a key revocation list)\n"
+        if self.path in _NEWS:
+            return f"--- {self.path}\n+++ {self.path}\n(what the CA says now)\n"
         before = self.before.content if self.before else None
         after = None if self.after is None else self.after.decode("utf-8", "replace")
         lines = difflib.unified_diff(
@@ -89,6 +92,7 @@ class Plan:
             [
                 (change.kind, change.path, _digest(change.before), _hash(change.after))
                 for change in self.changes
+                if change.path not in _NEWS
             ],
             [(e.keyword, e.account, e.before, e.after) for e in self.effects],
             [*self.blockers, *self.accounts.items(), self.undoes],
@@ -129,11 +133,10 @@ def make_plan(
     host: str, facts: Facts, desired: DesiredHost, trust: Trust, *, now: int
 ) -> Plan:
     """Return what to change on a host; `now` is our clock, in Unix seconds."""
-    krl = desired.krl and (trust.krl is not None or KRL in facts.files)
-    said = sshd_config.settings(krl=krl)
+    said = sshd_config.settings(krl=desired.krl)
     placement = sshd_config.place(facts, desired.drop_in, said)
     changes = [
-        *_changes(Kind.TRUST, trust.files(facts, krl=krl), facts),
+        *_changes(Kind.TRUST, trust.files(facts, krl=desired.krl), facts),
         *_changes(Kind.CONFIG, _principals(facts, desired), facts),
         *_changes(Kind.CONFIG, _encoded(placement.files), facts),
     ]

@@ -23,22 +23,23 @@ class Trust:
     """What a verified bundle says, as files."""
 
     roots_version: int
+    current_version: int
     ca_keys: bytes
     roots: bytes
     current: bytes
-    krl: bytes | None = None
-    """None where the CA publishes none."""
+    krl: bytes
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "Trust":
-        """Return the files of a verified bundle."""
+    def of(cls, bundle: Bundle, krl: bytes) -> "Trust":
+        """Return the files of a verified bundle, with the KRL that it names."""
         lines = "".join(f"{key}\n" for key in bundle.roots.user_ca_keys())
         return cls(
             bundle.roots.version,
+            bundle.current.version,
             lines.encode(),
             bundle.roots_document,
             bundle.current_document,
-            getattr(bundle, "krl", None),
+            krl,
         )
 
     def is_older_than(self, facts: Facts) -> bool:
@@ -60,10 +61,12 @@ class Trust:
             for path, content in wanted.items()
             if not _is(facts, path, content)
         }
-        # A KRL cannot be compared by its text: the host's is newer, or the pull's.
-        if krl and self.krl is not None and (ROOTS in files or KRL not in facts.files):
-            files[KRL] = self.krl
-        return files | {CURRENT: self.current} if files else files
+        # A KRL has no version to read here; the *current* beside it has.
+        known = version_of(facts, CURRENT)
+        lacks = {CURRENT, KRL} - set(facts.files) if krl else set()
+        if lacks or (files and (known is None or known < self.current_version)):
+            files |= {CURRENT: self.current} | ({KRL: self.krl} if krl else {})
+        return files
 
 
 def version_of(facts: Facts, path: str) -> int | None:

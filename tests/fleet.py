@@ -26,6 +26,8 @@ from tests.certificates import ThrowawayCA, certificate
 from tests.targets import PASSWORD, Login, Target
 
 NONCE = "0123456789abcdef"
+EMPTY_KRL = b"SSHKRL\n\0" + (1).to_bytes(4) + bytes(32)
+"""What `ssh-keygen -k` writes without keys, but for the time (PROTOCOL.krl)."""
 
 
 @dataclass
@@ -44,7 +46,8 @@ class Office:
     def trust(self) -> Trust:
         """What the CA publishes."""
         keys = f"{self.ca.line}\n".encode()
-        return Trust(7, keys, b"daypass-roots-v1\nversion 7\n", b"current\n")
+        roots, current = b"daypass-roots-v1\nversion 7\n", b"version 9\n"
+        return Trust(7, 9, keys, roots, current, EMPTY_KRL)
 
     @property
     def config(self) -> Path:

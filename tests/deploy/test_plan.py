@@ -17,7 +17,7 @@ FOLDER = "/etc/ssh/sshd_config.d"
 INCLUDE = f"Include {FOLDER}/*.conf\n"
 DROP_IN = f"{FOLDER}/05-daypass.conf"
 DESIRED = DesiredHost({"deploy": ("dev",)})
-TRUST = Trust(7, b"ssh-ed25519 AAAA\n", b"version 7\n", b"current\n", b"krl")
+TRUST = Trust(7, 9, b"ssh-ed25519 AAAA\n", b"version 7\n", b"version 9\n", b"krl")
 
 
 def text(content, mode="-rw-r--r--"):
@@ -134,10 +134,26 @@ def test_trust_files_only_move_forward():
     assert "it has newer trust files than the CA gave us; they stay" in made.risks
 
 
-def test_a_ca_without_a_krl_is_said_to_have_none():
-    made = plan(facts(), trust=replace(TRUST, krl=None))
+def test_a_krl_that_a_host_pulled_meanwhile_stays():
+    known = facts()
+    done = settle(known, plan(known))
+    pulled = replace(
+        done,
+        files=done.files
+        | {
+            "/etc/ssh/daypass/current": text("version 10\n"),
+            "/etc/ssh/daypass/ca_keys": text("garbage\n"),
+        },
+    )
+
+    assert set(changed(pulled)) == {"/etc/ssh/daypass/ca_keys"}
+
+
+def test_a_host_without_a_krl_is_said_to_have_none():
+    made = plan(facts(), DesiredHost(DESIRED.accounts, krl=False))
 
     assert "RevokedKeys" not in {effect.keyword for effect in made.effects}
+    assert not any(change.path.endswith("krl") for change in made.changes)
     assert any(risk.startswith("no KRL") for risk in made.risks)
 
 
@@ -151,6 +167,8 @@ def test_the_id_is_that_of_what_would_happen():
     }
 
     assert len(ids) == 4
+    later = replace(TRUST, current_version=10, current=b"version 10\n", krl=b"krl 2")
+    assert plan(facts(), trust=later).id == plan(facts()).id
     assert plan(facts(clock=NOW + 5, listener="7")).id == plan(facts()).id
     assert len(fleet_id([plan(facts())])) == 12
 
