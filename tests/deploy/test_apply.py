@@ -63,9 +63,13 @@ async def look(office, desired=DESIRED, name="t0"):
 
 
 def lets_in(office, name="t0"):
-    """Say whether the operator's key opens a new connection."""
+    """Say whether the operator's key opens a new connection.
+
+    For a moment after a reload nobody listens, whatever the configuration.
+    """
+    patient = ["-o", "BatchMode=yes", "-o", "ConnectionAttempts=10"]
     said = subprocess.run(
-        ["ssh", "-F", office.config, "-o", "BatchMode=yes", name, "true"],
+        ["ssh", "-F", office.config, *patient, name, "true"],
         capture_output=True,
         check=False,
     )

@@ -5,48 +5,16 @@ from dataclasses import replace
 import pytest
 
 from deploy.desired import DesiredHost, Taken
-from deploy.facts import Account, Facts, File, parse_facts
+from deploy.facts import Account, parse_facts
 from deploy.failure import BadReport
 from deploy.plan import Kind, fleet_id, make_plan, make_undo
 from deploy.sshd_config import without_block
 from deploy.trust import Trust
+from tests.known import FOLDER, INCLUDE, MAIN, NOW, facts, text
 
-NOW = 1767268800
-MAIN = "/etc/ssh/sshd_config"
-FOLDER = "/etc/ssh/sshd_config.d"
-INCLUDE = f"Include {FOLDER}/*.conf\n"
 DROP_IN = f"{FOLDER}/05-daypass.conf"
 DESIRED = DesiredHost({"deploy": ("dev",)})
 TRUST = Trust(7, 9, b"ssh-ed25519 AAAA\n", b"version 7\n", b"version 9\n", b"krl")
-
-
-def text(content, mode="-rw-r--r--"):
-    return File(mode, "0", "0", f"1-{len(content)}", content)
-
-
-def facts(main=INCLUDE, files=None, **changes):
-    effective = {"pubkeyauthentication": ("yes",), "usepam": ("no",)}
-    folder = File("drwxr-xr-x", "0", "0", "-")
-    ordinary = Facts(
-        is_root=True,
-        connection=("192.0.2.1", "50000", "192.0.2.7", "22"),
-        clock=NOW,
-        os="Linux debian 12",
-        manager="none",
-        selinux="none",
-        space_kb=1 << 20,
-        is_served=True,
-        listener="99",
-        unit=None,
-        sshd="/usr/sbin/sshd",
-        config=MAIN,
-        version=(9, 2),
-        tools=frozenset({"ssh-keygen"}),
-        effective={"": effective, "deploy": effective},
-        accounts={"deploy": Account("open", "1000", "/home/deploy", "/bin/sh")},
-        files={MAIN: text(main), FOLDER: folder} | (files or {}),
-    )
-    return replace(ordinary, **changes)
 
 
 def plan(known, desired=DESIRED, trust=TRUST):
@@ -193,7 +161,7 @@ def with_value(keyword, value, account="deploy"):
     known = facts()
     return replace(
         known,
-        effective=known.effective | {account: {**EFFECTIVE, keyword: (value,)}},
+        effective={**known.effective, account: {**EFFECTIVE, keyword: (value,)}},
     )
 
 
