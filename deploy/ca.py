@@ -16,6 +16,9 @@ from deploy.trust import Trust
 
 _NONCE_BYTES = 16
 
+_MOST = 256
+"""Canaries that one request may ask for."""
+
 
 def fetch_trust(desired: Desired) -> Trust:
     """Return what the CA says that hosts should trust, verified."""
@@ -31,14 +34,16 @@ def canaries(desired: Desired, key: Path | None) -> Canaries:
         if key is None:
             raise Misuse("no key is named that signs requests", hint="add --key FILE")
         signer = RequestSigner.open(key, key.with_name(f"{key.name}-cert.pub"))
+        lines: list[str] = []
         with CA(desired.ca) as authority:
-            return authority.canaries(
-                CanaryRequest(
-                    public_key,
-                    [client.Canary(one.principals[0], one.source) for one in asked],
-                    nonce,
-                ),
-                signer,
-            )
+            for start in range(0, len(asked), _MOST):
+                some = [
+                    client.Canary(one.principals[0], one.source)
+                    for one in asked[start : start + _MOST]
+                ]
+                lines += authority.canaries(
+                    CanaryRequest(public_key, some, nonce), signer
+                )
+        return lines
 
     return Canaries(mint, secrets.token_hex(_NONCE_BYTES))

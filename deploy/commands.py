@@ -50,7 +50,7 @@ def verify(options: Options, output: Output) -> int:
     fleet, hosts = _open(options, output)
     seen = _look(fleet, hosts, output)
     operator = Operator(_name(), ca.canaries(fleet.desired, _key(options)))
-    _expect(operator, seen)
+    _ask_for_canaries(operator, seen)
     with Watcher(output, len(seen)) as watch:
         fleet.watch = watch
         outcomes = asyncio.run(fleet.verify(seen, operator))
@@ -157,7 +157,7 @@ def _change(options: Options, output: Output, *, undo: bool) -> int:
         )
     key = None if undo else _key(options)
     operator = Operator(_name(), ca.canaries(fleet.desired, key), options.clock)
-    _expect(operator, seen)
+    _ask_for_canaries(operator, seen)
     with Watcher(output, len(seen)) as watch:
         fleet.watch = watch
         outcomes = asyncio.run(fleet.roll_out(seen, operator))
@@ -165,11 +165,12 @@ def _change(options: Options, output: Output, *, undo: bool) -> int:
     return DONE if set(outcomes.values()) <= good else FAILED
 
 
-def _expect(operator: Operator, seen: Sequence[Seen]) -> None:
-    """Have the one request for canaries ask for those of every host."""
+def _ask_for_canaries(operator: Operator, seen: Sequence[Seen]) -> None:
+    """Ask the CA once for those of every host, before any of them is touched."""
     for each in seen:
         if each.plan is not None and each.facts is not None and not each.plan.blockers:
             operator.canaries.expect(each.plan.accounts, each.facts)
+    operator.canaries.prepare()
 
 
 def _status(seen: Sequence[Seen]) -> int:

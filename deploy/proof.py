@@ -57,16 +57,20 @@ class Canaries:
         for principals in plan_accounts.values():
             self._wanted[Canary(principals, facts.connection[0])] = None
 
+    def prepare(self) -> None:
+        """Ask the CA now for all that was noted, before any host is touched.
+
+        Raises what the CA refuses with: somebody who may have none changes nothing.
+        """
+        if self._wanted:
+            self._ask()
+
     def credential(self, canary: Canary) -> Credential:
         """Return a canary; asks the CA for all of them when it has to."""
         stale = time.monotonic() - self._made > _FRESH_SECONDS
         if stale or canary not in self._lines:
             self._wanted[canary] = None
-            asked = tuple(self._wanted)
-            public = self._key.export_public_key().decode().strip()
-            made = self.mint(public, asked, self.nonce)
-            self._lines = dict(zip(asked, made, strict=True))
-            self._made = time.monotonic()
+            self._ask()
         return self._pair(asyncssh.import_certificate(self._lines[canary]))
 
     def foreign(self, principals: tuple[str, ...]) -> Credential:
@@ -79,6 +83,13 @@ class Canaries:
             valid_before="+10m",
         )
         return self._pair(certificate)
+
+    def _ask(self) -> None:
+        asked = tuple(self._wanted)
+        public = self._key.export_public_key().decode().strip()
+        made = self.mint(public, asked, self.nonce)
+        self._lines = dict(zip(asked, made, strict=True))
+        self._made = time.monotonic()
 
     def _pair(self, certificate: asyncssh.SSHCertificate) -> Credential:
         # asyncssh would offer the bare key after the certificate: a second failure.

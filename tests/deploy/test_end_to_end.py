@@ -1,0 +1,269 @@
+"""`ca-deploy` as it is typed, against a real signer and real hosts.
+
+The commands are those of docs/operating.md, in its order: what it says to type is what
+runs here.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from client.api import CA
+from tests.authority import LOOPBACK, ROOT, Signer, make_ca, request_of, write_whole
+from tests.fakes import FakeIdP
+from tests.sshd import free_port, make_key
+from tests.targets import Target, make_login
+
+pytestmark = [
+    pytest.mark.openssh,
+    pytest.mark.skipif(os.geteuid() != 0, reason="targets take root"),
+]
+
+POLICY = """
+[[rule]]
+name       = "proofs of ca-deploy"
+issuer     = "corp"
+canary     = true
+match      = { groups = ["oncall"] }
+principals = ["root", "dev"]
+validity   = "10m"
+
+[[rule]]
+name       = "developers"
+issuer     = "corp"
+match      = { groups = ["dev", "oncall"] }
+principals = ["dev"]
+validity   = "10h"
+
+[roles]
+provisioner = { issuer = "corp", groups = ["oncall"] }
+"""
+
+DESIRED = """
+version = 1
+ca  = "{url}"
+pin = "{pin}"
+
+[host]
+accounts = {{ root = ["root"], deploy = ["dev"] }}
+"""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The operator's machine: deploy.toml, hosts, an ssh_config, a certificate."""
+
+    folder: Path
+
+    def type(self, line: str, *, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """Type a command line of ca-deploy, as it stands in the documents."""
+        program, *arguments = shlex.split(line)
+        assert program == "ca-deploy"
+        given = ["--ssh-config", "ssh_config"] if "render" not in arguments else []
+        if {"apply", "verify"} & set(arguments):
+            given += ["--key", "default"]
+        return subprocess.run(
+            [sys.executable, "-m", "deploy", *arguments, *given],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            input=answer,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory):
+    port = free_port()
+    with FakeIdP() as idp:
+        folder = tmp_path_factory.mktemp("ca") / "ca"
+        config = make_ca(folder, idp, origin=f"http://{LOOPBACK}:{port}")
+        write_whole(folder / "policy.toml", POLICY)
+        with Signer(config, port=port) as signer:
+            yield signer, idp
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosts")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    login = make_login(folder)
+    with (
+        Target(folder / "a", login.line) as one,
+        Target(folder / "b", login.line) as two,
+    ):
+        yield login, (one, two)
+
+
+@pytest.fixture(scope="module")
+def desk(signer, hosts, tmp_path_factory):
+    served, idp = signer
+    login, targets = hosts
+    folder = tmp_path_factory.mktemp("desk")
+    make_key(folder / "default")
+    line = (folder / "default.pub").read_text().strip()
+    answer = served.sign(request_of(idp, "grace", key=line)).certificate
+    (folder / "default-cert.pub").write_text(f"{answer.certificate}\n")
+    with CA(served.url) as ca:
+        pin = ca.unverified_root_fingerprint()
+    (folder / "deploy.toml").write_text(DESIRED.format(url=served.url, pin=pin))
+    (folder / "hosts").write_text("[web]\nweb1\nweb2\n")
+    known = folder / "known_hosts"
+    known.write_text("".join(target.known_hosts for target in targets))
+    (folder / "ssh_config").write_text(
+        "".join(
+            f"Host web{number}\n  HostName {target.address}\n  Port {target.port}\n"
+            for number, target in enumerate(targets, 1)
+        )
+        + f"Host *\n  User root\n  IdentityFile {login.key}\n  IdentityAgent none\n"
+        f"  UserKnownHostsFile {known}\n  GlobalKnownHostsFile /dev/null\n"
+    )
+    return Desk(folder)
+
+
+def said_to_type(heading: str) -> list[str]:
+    """Return the command lines of a section of docs/operating.md."""
+    text = (ROOT / "docs/operating.md").read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^ca-deploy .*$", section, re.MULTILINE)
+
+
+def plan_id(said: str) -> str:
+    found = re.search(r"^plan (\w+):", said, re.MULTILINE)
+    assert found, said
+    return found[1]
+
+
+def test_a_fleet_is_rolled_out_as_the_documents_say(desk, hosts):
+    plan, one, whole, verify = said_to_type("Roll out to a fleet")
+
+    looked = desk.type(plan)
+    assert looked.returncode == 0, looked.stderr
+    assert "plan " in looked.stdout
+    assert "2 of 2 hosts would change" in looked.stdout
+    unasked = desk.type(one)
+    assert unasked.returncode == 2
+    assert "there is nobody to ask" in unasked.stderr
+    first = desk.type(f"{one} --plan {plan_id(unasked.stdout)}")
+    assert first.returncode == 0, first.stderr
+    assert "web1: proved" in first.stderr
+    stale = desk.type(f"{whole} --plan {plan_id(looked.stdout)}")
+    assert stale.returncode == 1
+    assert "nothing was changed" in stale.stderr
+    rest = desk.type(f"{whole} --plan {plan_id(stale.stdout)}")
+    assert rest.returncode == 0, rest.stderr
+    assert "web1: unchanged" in rest.stderr
+    assert "web2: proved" in rest.stderr
+    proved = desk.type(verify)
+    assert proved.returncode == 0, proved.stderr
+    events = [json.loads(line) for line in proved.stdout.splitlines()]
+    assert {e["host"]: e["event"] for e in events} == {
+        "web1": "proved",
+        "web2": "proved",
+    }
+
+
+def test_somebody_s_certificate_opens_what_was_deployed(desk, hosts, signer):
+    served, idp = signer
+    line = (desk.folder / "default.pub").read_text().strip()
+    mine = served.sign(request_of(idp, "ada", key=line)).certificate
+    certificate = desk.folder / "ada-cert.pub"
+    certificate.write_text(f"{mine.certificate}\n")
+    only = ["-o", "IdentitiesOnly=yes", "-o", f"CertificateFile={certificate}"]
+
+    said = subprocess.run(
+        [*("ssh", "-F", "ssh_config", "-i", "default", *only), "deploy@web2", "id -un"],
+        cwd=desk.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.stdout == "deploy\n", said.stderr
+
+
+def test_drift_has_an_exit_code_of_its_own(desk, hosts):
+    _, (one, _) = hosts
+    path = one.path("etc/ssh/sshd_config.d/05-daypass.conf")
+    before = path.read_text()
+    path.write_text("")
+
+    said = desk.type("ca-deploy verify")
+
+    assert said.returncode == 9
+    assert "web1: failed: not as it should be: /etc/ssh/sshd_config.d" in said.stderr
+    path.write_text(before)
+
+
+def test_it_is_undone_as_the_documents_say(desk, hosts):
+    _, (one, two) = hosts
+    undo, status = said_to_type("Undo it")
+
+    looked = desk.type(undo)
+    undone = desk.type(f"{undo} --plan {plan_id(looked.stdout)}")
+    told = desk.type(status)
+
+    assert undone.returncode == 0, undone.stderr
+    assert not list(one.path("etc/ssh/sshd_config.d").iterdir())
+    assert list(two.path("etc/ssh/sshd_config.d").iterdir())
+    assert "web1: does not trust the CA\n" in told.stdout
+    assert "web2: trusts 1 CA keys\n" in told.stdout
+
+
+def test_a_key_without_the_role_proves_nothing_and_changes_nothing(desk, hosts, signer):
+    served, idp = signer
+    _, (one, _) = hosts
+    line = (desk.folder / "default.pub").read_text().strip()
+    certificate = desk.folder / "default-cert.pub"
+    before = certificate.read_text()
+    mine = served.sign(request_of(idp, "ada", key=line)).certificate
+    certificate.write_text(f"{mine.certificate}\n")
+
+    looked = desk.type("ca-deploy plan --limit web1")
+    said = desk.type(f"ca-deploy apply --limit web1 --plan {plan_id(looked.stdout)}")
+
+    assert said.returncode == 5
+    assert "provisioners" in said.stderr
+    assert not list(one.path("etc/ssh/sshd_config.d").iterdir())
+    certificate.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "words"),
+    [
+        ("ca-deploy plan --limit nobody", 2, "no host and no group"),
+        ("ca-deploy --file missing.toml", 2, "cannot read missing.toml"),
+        ("ca-deploy plan --parallel 0", 2, "not a number from 1 to 1000"),
+        ("ca-deploy apply --clock 5", 2, "at least 10 seconds"),
+        ("ca-deploy apply --max-fail x", 2, "not a number"),
+        ("ca-deploy aply", 2, "invalid choice"),
+    ],
+)
+def test_what_is_typed_wrong_is_misuse(desk, line, status, words):
+    said = desk.type(line)
+
+    assert said.returncode == status
+    assert words in said.stderr
+    assert "ca-deploy: error: " in said.stderr
+
+
+def test_a_host_key_is_shown_and_never_taken_in_silence(desk, hosts):
+    known = desk.folder / "known_hosts"
+    before = known.read_text()
+    known.write_text("")
+
+    said = desk.type("ca-deploy plan --accept-new")
+
+    assert said.returncode == 2
+    assert said.stderr.count("SHA256:") == 2
+    assert known.read_text() == ""
+    known.write_text(before)
