@@ -33,7 +33,12 @@ from client.messages import (
     read_sign_response,
     text,
 )
-from client.provisioning import Canary, CanaryRequest, read_canaries
+from client.provisioning import (
+    Canary,
+    CanaryRequest,
+    HostRegistration,
+    read_canaries,
+)
 from client.signing import ExplainRequest, NarrowerRequest, RequestSigner
 from client.trust import Bundle, Known
 
@@ -46,6 +51,7 @@ __all__ = [
     "Client",
     "Discovery",
     "ExplainRequest",
+    "HostRegistration",
     "Issuer",
     "Known",
     "LeftOut",
@@ -62,7 +68,7 @@ __all__ = [
 ]
 
 _PIN = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
-_OK = 200
+_DONE = frozenset({200, 201})
 
 _BY_CODE: Mapping[str, type[CAError]] = {
     kind.code: kind
@@ -137,6 +143,12 @@ class CA:
         answer = self._signed("/v1/canary-certificates", request.to_json(), signer)
         return read_canaries(answer.document(), len(request.canaries))
 
+    def register_host(
+        self, registration: HostRegistration, signer: RequestSigner
+    ) -> None:
+        """Have the CA know a host, so that revocations wait for it."""
+        self._signed("/v1/hosts", registration.to_json(), signer)
+
     def bundle(self, pin: str, *, known: Known | None = None) -> Bundle:
         """Fetch and verify the trust bundle under the pinned root key.
 
@@ -190,7 +202,7 @@ class CA:
 
 def _accepted(answer: Answer) -> Answer:
     """Return an answer of success; raise what any other says."""
-    if answer.status == _OK:
+    if answer.status in _DONE:
         return answer
     raise _read_problem(answer.document(), site=answer.site)
 

@@ -54,3 +54,26 @@ def _document(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise BadAnswer("the CA answered with a canary that is none")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class HostRegistration:
+    """A host exists, and these are its keys; the same again changes nothing."""
+
+    id: str
+    keys: tuple[str, ...]
+    """`<type> <base64>` of each."""
+    names: tuple[str, ...] = ()
+    """Those that its certificates may have."""
+    pulls: bool = True
+    """Whether it fetches the trust bundle by itself, and says which it has."""
+
+    def to_json(self) -> bytes:
+        """Return the body."""
+        document = {
+            "id": self.id,
+            "names": self.names,
+            "keys": self.keys,
+            "pulls": self.pulls,
+        }
+        return json.dumps(document).encode()

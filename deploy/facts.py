@@ -92,6 +92,8 @@ class Facts:
     files: Mapping[str, File] = field(default_factory=dict)
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Files of others that sshd asks: what `ssh-keygen -l` says of them."""
+    host_keys: Mapping[str, str] = field(default_factory=dict)
+    """Path of a private key of the host's to its public key, `TYPE BASE64`."""
     lock: str | None = None
     """Who is changing the host now."""
     last: str | None = None
@@ -169,6 +171,7 @@ class _Draft:
         self.named: dict[str, tuple[str, ...]] = {}
         self.tools: set[str] = set()
         self.undo: dict[str, str | None] = {}
+        self.host_keys: dict[str, str] = {}
         self.options: list[str] = []
         self.single: dict[str, object] = {}
 
@@ -181,6 +184,7 @@ class _Draft:
             "accounts": self.accounts,
             "named": self.named,
             "undo": self.undo,
+            "host_keys": self.host_keys,
             "tools": frozenset(self.tools),
             "options": tuple(self.options),
         }
@@ -198,13 +202,20 @@ class _Draft:
                 self.accounts[words[0]] = _account(words[1:])
             case "tool":
                 self.tools.add(words[0])
-            case "undo":
-                was_absent = words[0] == "absent"
-                self.undo[" ".join(words[1:])] = None if was_absent else record.text
+            case "undo" | "hostkey":
+                self._before_or_key(record)
             case "option":
                 self.options.append(record.rest.strip())
             case _:
                 self.single |= _single(name, words, record)
+
+    def _before_or_key(self, record: _Record) -> None:
+        name, *words = record.words
+        if name == "undo":
+            was_absent = words[0] == "absent"
+            self.undo[" ".join(words[1:])] = None if was_absent else record.text
+        elif record.lines:
+            self.host_keys[record.rest] = " ".join(record.lines[0].split()[:2])
 
     def _file(self, record: _Record) -> None:
         _, mode, *words = record.words

@@ -7,6 +7,7 @@ plan anew and goes on only when the id is the one that somebody has seen.
 import difflib
 import hashlib
 import json
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,10 @@ from deploy.sshd_config import KRL, PRINCIPALS
 from deploy.trust import CURRENT, ROOTS, Trust
 
 _ID_DIGITS = 12
+_ORDINARY = 0o644
+
+_MODES: Mapping[str, int] = {}
+"""Of files that are not ordinary ones."""
 
 _NEWS = frozenset({ROOTS, CURRENT, KRL})
 """What the CA signed, and may have signed again since the plan was made."""
@@ -38,6 +43,8 @@ class Change:
     path: str
     before: File | None
     after: bytes | None
+    mode: int | None = _ORDINARY
+    """Of what comes; None for that of what is there."""
 
     @property
     def diff(self) -> str:
@@ -90,9 +97,9 @@ class Plan:
         document = [
             self.host,
             [
-                (change.kind, change.path, _digest(change.before), _hash(change.after))
-                for change in self.changes
-                if change.path not in _NEWS
+                (c.kind, c.path, _digest(c.before), _hash(c.after), c.mode)
+                for c in self.changes
+                if c.path not in _NEWS
             ],
             [(e.keyword, e.account, e.before, e.after) for e in self.effects],
             [*self.blockers, *self.accounts.items(), self.undoes],
@@ -149,7 +156,7 @@ def make_plan(
         desired.accounts,
         placement.folder,
         judged.risks if changes else (),
-        judged.blockers,
+        (*judged.blockers, *_odd_files(changes)),
     )
 
 
@@ -176,6 +183,16 @@ def fleet_id(plans: Iterable[Plan]) -> str:
     return _hash(ids.encode())[:_ID_DIGITS]
 
 
+def _odd_files(changes: Iterable[Change]) -> Iterable[str]:
+    """Say what is a link or a device where we would put a file."""
+    for change in changes:
+        if change.before is not None and not change.before.is_regular:
+            yield (
+                f"{change.path} is no plain file: whoever made it a link has to say "
+                "what it leads to"
+            )
+
+
 def _principals(facts: Facts, desired: DesiredHost) -> Mapping[str, bytes | None]:
     files: dict[str, bytes | None] = {
         path: None
@@ -193,14 +210,17 @@ def _changes(
 ) -> Iterable[Change]:
     for path, after in files.items():
         before = facts.files.get(path)
+        # The main file was there before us, and keeps the mode that it has.
+        kept = path == facts.config and before is not None
+        mode = None if kept else _MODES.get(path, _ORDINARY)
         same = (
             before is not None
             and before.content is not None
             and before.content.encode("utf-8", "surrogateescape") == after
-            and (before.mode[1:] == "rw-r--r--" or path == facts.config)
+            and (mode is None or before.mode == stat.filemode(stat.S_IFREG | mode))
         )
         if not same and not (before is None and after is None):
-            yield Change(kind, path, before, after)
+            yield Change(kind, path, before, after, mode)
 
 
 def _encoded(files: Mapping[str, str | None]) -> Mapping[str, bytes | None]:

@@ -57,7 +57,8 @@ class Change:
         manifest, files = "", {"change.sh": _CHANGE}
         for number, change in enumerate(self.plan.changes):
             before = change.before.sum if change.before else "absent"
-            manifest += f"{change.kind} {number} {before} {change.path}\n"
+            mode = "-" if change.mode is None else f"{change.mode:o}"
+            manifest += f"{change.kind} {mode} {number} {before} {change.path}\n"
             if change.after is not None:
                 files[f"new/{number}"] = change.after
         expect = "".join(

@@ -12,9 +12,10 @@
 #     rollback take it back now; the clock does the same when it runs out
 #
 # Whoever renames the file `armed` decides: to `proved` or to `rolling`, never both. The
-# files: `manifest` has `KIND NUMBER CHECKSUM PATH` lines; new/NUMBER is the content, or
-# is not there when the file is to go; CHECKSUM is that of the file when the plan was
-# made. KIND is `trust` or `config`: what the CA says is never taken back.
+# files: `manifest` has `KIND MODE NUMBER CHECKSUM PATH` lines; new/NUMBER is the content,
+# or is not there when the file is to go; CHECKSUM is that of the file when the plan was
+# made. KIND is `trust` or `config`: what the CA says is never taken back. MODE is `-` for
+# that of the file that is there.
 # `expect` has `ACCOUNT KEYWORD VALUE` lines, `settings` some variables.
 
 LC_ALL=C
@@ -38,9 +39,9 @@ flush() { sync "$1" "$(dirname "$1")" 2>/dev/null || sync; }
 nap() { sleep 0.2 2>/dev/null || sleep 1; } # POSIX knows whole seconds only
 long="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25"
 label() { ! command -v restorecon >/dev/null 2>&1 || restorecon -F "$1" 2>/dev/null || :; }
-each() { # each FUNCTION: with kind, number, checksum and path of every file
-    while read -r kind number before path <&3; do
-        "$1" "$kind" "$number" "$before" "$path" || exit 1
+each() { # each FUNCTION: with kind, number, checksum, path and mode of every file
+    while read -r kind mode number before path <&3; do
+        "$1" "$kind" "$number" "$before" "$path" "$mode" || exit 1
     done 3<"$dir/manifest"
 }
 
@@ -75,13 +76,10 @@ stage_one() {
     [ -f "$dir/new/$2" ] || return 0
     staged=$(beside "$4")
     rm -f "$staged"
-    # A copy first: it has the mode, owner and label of what is there.
-    case $4 in
-    /etc/ssh/daypass/*) ;;
-    *) [ ! -f "$4" ] || cp -p "$4" "$staged" || fail "cannot write beside $4" ;;
-    esac
+    # A copy first: it has the mode and owner of what is there.
+    [ "$5" != - ] || cp -p "$4" "$staged" || fail "cannot write beside $4"
     cat "$dir/new/$2" >"$staged" || fail "cannot write beside $4"
-    [ -f "$4" ] || chmod 644 "$staged"
+    [ "$5" = - ] || chmod "$5" "$staged" || fail "cannot write beside $4"
     label "$staged"
     flush "$staged"
     case $4 in

@@ -151,6 +151,15 @@ read_named() {
         done
 }
 
+# The host's own keys, from the files beside those that sshd names.
+read_host_keys() {
+    echo "$asked" | awk '/^hostkey \// { if (!seen[$2]++) print $2 }' |
+        while read -r path; do
+            record hostkey "$path"
+            [ ! -r "$path.pub" ] || head -n 1 "$path.pub" | quote
+        done
+}
+
 read_ours() {
     file /etc/ssh/daypass
     file /etc/ssh/daypass/principals
@@ -165,7 +174,7 @@ read_ours() {
     [ -f "$state/last" ] || return 0
     last=$(cat "$state/last")
     record last "$last"
-    while read -r kind number before path <&3; do
+    while read -r kind mode number before path <&3; do
         [ "$kind" = config ] || continue
         record undo "$before" "$path"
         [ ! -f "$state/$last/old/$number" ] || quote <"$state/$last/old/$number"
@@ -203,6 +212,7 @@ main() {
     read_sshd "$@"
     read_config
     read_named
+    read_host_keys
     read_ours
     record end
 }

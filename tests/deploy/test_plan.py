@@ -191,6 +191,12 @@ def test_what_would_not_end_well_is_not_begun(said):
     assert said in "\n".join(plan(BLOCKERS[said]).blockers)
 
 
+def test_a_link_is_not_replaced_by_a_file():
+    linked = facts("Port 22\n", {MAIN: text("Port 22\n", "lrwxrwxrwx")})
+
+    assert "is no plain file" in plan(linked).blockers[0]
+
+
 def test_a_host_that_nobody_could_enter_is_left_alone():
     assert "no account" in plan(facts(), DesiredHost({})).blockers[0]
 
