@@ -79,12 +79,25 @@ def test_a_report_moves_forward_alone(store):
     assert (host.seen, host.alarm) == (250, "late")
 
 
+def test_a_machine_that_joins_has_applied_nothing(store):
+    change(store, registration(WEB, time=100))
+    store.hosts.report("web1", Reported(1, 5, 200))
+
+    change(store, registration(replace(WEB, names=()), time=300))
+    assert store.hosts.find("web1").current_version == 5
+
+    change(store, join_token(TOKEN, JoinToken(None, (), expires=500), now=0))
+    change(store, registration(WEB, time=300, token_sha256=TOKEN))
+    assert store.hosts.find("web1").current_version == 0
+
+
 def test_a_forgotten_host_begins_anew(store):
     change(store, registration(WEB, time=100))
     store.hosts.report("web1", Reported(1, 5, 200))
 
     change(store, forgetting(["web1"], time=300))
 
+    store.hosts.report("web1", Reported(1, 6, 300))
     assert store.hosts.owner(b"a key") is None
     assert store.hosts.every() == []
     (gone,) = store.hosts.every(forgotten=True)
