@@ -110,6 +110,8 @@ class HostStatus(Message, frozen=True, kw_only=True):
     """`active`, `stale` or `forgotten`."""
     registered: int
     """Unix seconds."""
+    entry: int
+    """The index of the ledger's entry that says who registered it."""
     seen: int
     """When it last reported, or was registered, in Unix seconds."""
     roots_version: int

@@ -173,7 +173,7 @@ def _remarks(status: HostStatus) -> tuple[str, ...]:
 
 def _page(status: HostStatus) -> Iterator[str]:
     yield f"host        {status.id}, {status.state}"
-    yield f"registered  {_utc(status.registered)}"
+    yield f"registered  {_utc(status.registered)}, entry {status.entry} of the ledger"
     yield f"last seen   {_utc(status.seen)}, {_age(status.seen)} ago"
     yield f"roots       version {status.roots_version or 'never reported'}"
     yield f"current     version {status.current_version or 'never reported'}"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ca.admin.command import DONE, FAILED, Output, listed
 from ca.authority import Authority
 from ca.config import Silence
-from ca.hosts import HostState, state_of
+from ca.hosts import HostState, forget_silent, state_of
 from ca.store import StoredHost
 
 _LOOK_EVERY_SECONDS = 0.5
@@ -47,6 +47,7 @@ def wait_for_hosts(
     named the hosts that have not, and `ends`, in Unix seconds, when access there is
     over by itself.
     """
+    forget_silent(authority, now=datetime.now(UTC))
     deadline = time.monotonic() + seconds
     silence = authority.config.hosts
     while True:

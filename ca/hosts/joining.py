@@ -75,7 +75,12 @@ def join_host(
     """
     unproved = open_document(document, parse_join)
     says = unproved.says
-    # Judged before it verifies anything: numbers of any size take any time.
+    refuse_elsewhere(unproved, origin=authority.config.origin, now=now)
+    # The token before the keys: judging a large number takes long, and who has no token
+    # is nobody.
+    hashed = _hash(says.token)
+    token = authority.store.hosts.join_token(hashed)
+    names = _names(token, says.names, host=says.host, now=now)
     keys = [
         parse_public_key(line, least_rsa_bits=authority.config.least_rsa_bits)
         for line in says.keys
@@ -83,10 +88,6 @@ def join_host(
     if unproved.signature.public_key not in keys:
         raise Malformed("none of the keys that it names has signed this")
     verify(unproved, unproved.signature.public_key)
-    refuse_elsewhere(unproved, origin=authority.config.origin, now=now)
-    hashed = _hash(says.token)
-    token = authority.store.hosts.join_token(hashed)
-    names = _names(token, says.names, host=says.host, now=now)
     known = authority.store.hosts.find(says.host)
     if (
         token is not None

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -162,6 +163,7 @@ class _RegisteredHost(Struct, frozen=True):
 class _Registered(Struct, frozen=True):
     """What has to be in the record of a registration."""
 
+    act: Literal["register-host"]
     host: _RegisteredHost
     identity: dict[str, object] | None
 

@@ -71,6 +71,7 @@ def status_of(
         pulls=host.pulls,
         state=state_of(host, silence, now=now),
         registered=host.registered,
+        entry=host.entry_index,
         seen=host.seen,
         roots_version=host.roots_version,
         current_version=host.current_version,

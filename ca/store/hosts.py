@@ -32,6 +32,7 @@ _REPORT = (
     sa.update(_HOSTS)
     .where(
         _HOSTS.c.id == sa.bindparam("of"),
+        _HOSTS.c.forgotten.is_(None),
         _HOSTS.c.roots_version <= sa.bindparam("roots"),
         _HOSTS.c.current_version <= sa.bindparam("current"),
     )
@@ -152,7 +153,7 @@ def registration(
             _spend(connection, token_sha256, host.id)
         _refuse_another(connection, host)
         connection.execute(sa.delete(_KEYS).where(_KEYS.c.host == host.id))
-        values = {
+        values: dict[str, object] = {
             "names": json.dumps(host.names),
             "pulls": host.pulls,
             "registered": time,
@@ -160,10 +161,14 @@ def registration(
             "seen": time,
             "forgotten": None,
         }
+        never = {"roots_version": 0, "current_version": 0, "alarm": None}
+        if token_sha256 is not None:
+            # A machine that joins is a new one, even if it has the old one's keys.
+            values |= never
         same = sa.update(_HOSTS).where(_HOSTS.c.id == host.id)
         if connection.execute(same.values(values)).rowcount == 0:
-            never = {"roots_version": 0, "current_version": 0, "alarm": None}
-            connection.execute(sa.insert(_HOSTS).values(id=host.id, **values, **never))
+            values |= never
+            connection.execute(sa.insert(_HOSTS).values(id=host.id, **values))
         connection.execute(
             sa.insert(_KEYS),
             [

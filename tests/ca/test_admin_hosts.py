@@ -110,6 +110,7 @@ def test_one_host_is_shown_with_its_keys(authority, admin):
 
     assert status == 0
     assert "host        web1, stale\n" in out
+    assert re.search(r"^registered  .*Z, entry \d+ of the ledger$", out, re.MULTILINE)
     assert "current     version never reported\n" in out
     assert "pulls       yes\n" in out
     assert "name        web1.example.com\n" in out

@@ -443,6 +443,8 @@ def test_a_token_takes_over_no_host(authority):
 
 def test_who_joins_has_the_key(authority):
     secret, web, thief = token(authority), FakeHost("web1"), holder()
+    with pytest.raises(JoinTokenRefused):  # before any key is looked at
+        join(authority, web.join("A" * 43, at=NOW, signer=thief))
     before = size(authority)
     documents = {
         Malformed: web.join(secret, at=NOW, keys=(thief.line,)),

@@ -1,13 +1,15 @@
 """Over HTTP: hosts are registered, report, renew and are forgotten; by nobody else."""
 
 import json
+import sqlite3
+from datetime import timedelta
 
 import msgspec
 import pytest
 
 from ca.authorization import Call
 from ca.certificate import CertificateType, parse_certificate, parse_line
-from ca.hosts import make_join_token
+from ca.hosts import make_join_token, register_host
 from ca.ledger import EntryKind
 from ca.messages import HostList, HostRegistration, HostStatus
 from ca.policy import load_policy
@@ -146,6 +148,26 @@ def test_admins_and_auditors_may_look(client, authority, idp):
     take_policy(authority, POLICY.partition("[roles]")[0])
     for somebody in (ada, grace):
         refusal(ask(client, somebody, "GET", HOSTS), 403, "denied")
+
+
+def test_the_list_is_shown_while_the_ledger_is_stopped(client, authority, idp):
+    grace = sign_in(client, idp, "grace")
+    long_ago = NOW - authority.config.hosts.forget_after - timedelta(days=1)
+    by = {"identity": None, "by": "ada"}
+    register_host(authority, FakeHost("web1").new(), by, now=long_ago)
+    database = sqlite3.connect(authority.config.file.with_name("daypass.db"))
+
+    def stop(why):
+        with database:
+            database.execute("UPDATE ledger_head SET stopped = ?", [why])
+
+    stop("for a test")
+    listed = ask(client, grace, "GET", HOSTS)
+    stop(None)
+    database.close()
+
+    assert [host["id"] for host in listed.json["hosts"]] == ["web1"]
+    assert ask(client, grace, "GET", HOSTS).json["hosts"] == []
 
 
 def test_an_id_is_not_taken_over(client, idp):
