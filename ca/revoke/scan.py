@@ -7,7 +7,7 @@ from being revoked, so what cannot be read of it counts as the worst it could be
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,7 @@ from ca.errors import BadRequest
 from ca.ledger import EntryKind
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY
 from ca.store import RevokedSerial, Span, Store, StoredCertificate, Target
-
-CLOCK_SKEW = timedelta(days=1)
-"""A certificate that ended longer ago than this is good nowhere, however slow a host's
-clock is: it is neither looked at nor listed."""
+from ca.trust.revocations import CLOCK_SKEW
 
 _NO_PARENT = b'"parent_serial":null'
 """As our records write it; quotes inside a value are written otherwise."""
@@ -136,6 +133,7 @@ class Scan:
     def look(self, certificates: Iterable[StoredCertificate]) -> None:
         """Look at some more."""
         user, host = self.authority.user_ca_key, self.authority.host_ca_key
+        # On a host whose clock is slow it may be good for so long.
         ended = (self.now - CLOCK_SKEW).timestamp()
         for stored in certificates:
             found = Found(stored, b"" if host is None else host.blob, user.blob)

@@ -74,6 +74,10 @@ class Bearer:
     """Of a certificate that must not be revoked: the one that asks."""
 
 
+NOBODY = Bearer()
+"""Whom no block means: a host, which is kept out by its key when it is certified."""
+
+
 @dataclass(frozen=True, slots=True)
 class Barred:
     """What is blocked at one moment, and which CA keys are revoked."""

@@ -18,10 +18,9 @@ Write = Callable[[sa.Connection, Entry], None]
 class Change:
     """One entry and its rows, to be run under the head's lock."""
 
-    def __init__(
-        self, draft: Draft, write: Write, seen: Collection[Seen], barring: Barring
-    ) -> None:
-        self._appending = Appending([draft], seen, barring)
+    def __init__(self, draft: Draft, write: Write, seen: Collection[Seen]) -> None:
+        # Such an entry is nobody's certificate, so nobody is kept from it.
+        self._appending = Appending([draft], seen, Barring())
         self._write = write
 
     def run(

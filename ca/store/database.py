@@ -12,7 +12,7 @@ from ca.errors import CAError, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
 from ca.store import barred, buckets, erase, pages, requests, revoked, tables, tree
 from ca.store.append import Appended, Appending, entry_in, refusal
-from ca.store.barred import Barring, Bearer
+from ca.store.barred import NOBODY, Barring, Bearer
 from ca.store.batch import Draft, Entry
 from ca.store.buckets import Take
 from ca.store.change import Change, Write
@@ -149,7 +149,7 @@ class Store:
 
         What `write` raises leaves nothing behind. Raises `LedgerStopped` as `append`.
         """
-        change = Change(draft, write, seen, self._barring)
+        change = Change(draft, write, seen)
         done = self._database.write(change.run, settle=change.settle)
         if isinstance(done, LedgerStopped):
             raise done
@@ -329,7 +329,13 @@ class Store:
             below = page[-1].index
 
     def spend_request(
-        self, id_: bytes, *, time: int, forget_before: int, takes: Take, bearer: Bearer
+        self,
+        id_: bytes,
+        *,
+        time: int,
+        forget_before: int,
+        takes: Take,
+        bearer: Bearer = NOBODY,
     ) -> None:
         """Put the id of a signed request on record.
 

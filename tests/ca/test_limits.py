@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ca.errors import CAError, RateLimited, StoreUnavailable
 from ca.identity import Binding, Identity, VerifiedClaims
 from ca.limits import Limits
-from ca.store import MINUTE, Bearer, Draft, Entry, Store, Take, TokenUse
+from ca.store import MINUTE, Draft, Entry, Store, Take, TokenUse
 from tests.databases import make_sqlite
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -146,17 +146,13 @@ def test_after_a_while_an_identity_may_ask_again(store):
     assert isinstance(store.append([draft(take, token=b"x")]).outcomes[0], Entry)
 
 
-def spend(store, id_, take):
-    store.spend_request(id_, time=1, forget_before=0, takes=take, bearer=Bearer())
-
-
 def test_a_signed_request_takes_from_the_same_bucket(store):
     take = limits_of(store).of_identity(ADA, now=NOW)
     for number in range(10):
-        spend(store, bytes([number]) * 16, take)
+        store.spend_request(bytes([number]) * 16, time=1, forget_before=0, takes=take)
 
     with pytest.raises(RateLimited):
-        spend(store, b"last" * 4, take)
+        store.spend_request(b"last" * 4, time=1, forget_before=0, takes=take)
     (outcome,) = store.append([draft(take)]).outcomes
     assert isinstance(outcome, RateLimited)
 

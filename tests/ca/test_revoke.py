@@ -18,6 +18,7 @@ import pytest
 from ca import wire
 from ca.administration import BlockRequest, Person, RevocationRequest
 from ca.authorization import Call
+from ca.bundle import parse_current, split_signed
 from ca.certificate import parse_line
 from ca.errors import (
     BadRequest,
@@ -31,11 +32,14 @@ from ca.errors import (
 from ca.issue import Caller, issue_user_certificate
 from ca.issue_host import issue_host_certificate
 from ca.issue_narrower import issue_narrower_certificate
+from ca.krl import parse_krl
 from ca.messages import HostCertificateRequest, NarrowerRequest
 from ca.policy import load_policy
 from ca.revoke import block, blocks, lift, revoke
-from ca.revoke.scan import CLOCK_SKEW
+from ca.trust.revocations import CLOCK_SKEW
 from tests.authority import (
+    certificate_in,
+    encrypt_cheaply,
     make_ca,
     opened,
     request_of,
@@ -78,7 +82,9 @@ def idp():
 @pytest.fixture(scope="module")
 def made(idp, tmp_path_factory):
     """Return the folder of a CA as it was made: to copy one takes no time."""
-    return make_ca(tmp_path_factory.mktemp("made") / "ca", idp).parent
+    folder = make_ca(tmp_path_factory.mktemp("made") / "ca", idp).parent
+    encrypt_cheaply(folder / "keys")
+    return folder
 
 
 @pytest.fixture
@@ -579,6 +585,25 @@ def test_other_processes_know_at_once(config_file, authority, idp):
         with pytest.raises(CertificateRevoked):
             prove(other, ada)
         sign_in(other, idp)
+
+
+def test_the_next_krl_has_it(authority, idp):
+    ada, spared = sign_in(authority, idp), sign_in(authority, idp)
+    child = derive(authority, prove(authority, ada))
+    assert not published(authority).revokes(ada.says)
+
+    revoke_(authority, serial=str(ada.says.serial))
+
+    krl = published(authority)
+    assert krl.revokes(ada.says)
+    assert krl.revokes(certificate_in(child))
+    assert not krl.revokes(spared.says)
+
+
+def published(authority):
+    """Return the KRL that hosts are given now."""
+    text, _ = split_signed(authority.trust.current(now=NOW))
+    return parse_krl(authority.trust.blob(parse_current(text).krl_sha256))
 
 
 # --- Blocks ---------------------------------------------------------------------------

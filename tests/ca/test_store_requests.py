@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ca.errors import RequestReplayed
-from ca.store import Bearer, Store, Take
+from ca.store import Store, Take
 
 TOGETHER = 8
 
@@ -24,9 +24,7 @@ def store(database):
 
 def spend(store, id_, *, time=1000, forget_before=0):
     takes = Take(b"s" * 32, cost=1, now=time * 1_000_000)
-    store.spend_request(
-        id_, time=time, forget_before=forget_before, takes=takes, bearer=Bearer()
-    )
+    store.spend_request(id_, time=time, forget_before=forget_before, takes=takes)
 
 
 def test_an_id_is_spent_once_whoever_asks(database, store):
