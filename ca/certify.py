@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from ca import certificate
+from ca import certificate, wire
 from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType
 from ca.errors import Conflict, NotFound
@@ -29,7 +29,7 @@ from ca.ledger import (
 from ca.messages import LedgerProof, LeftOut, SignResponse
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
 from ca.signing_key import SigningKey
-from ca.store import Draft, Entry, TokenUse
+from ca.store import Bearer, Draft, Entry, Target, TokenUse, targets_of
 
 BACKDATE = timedelta(seconds=60)
 """A certificate begins this long before it is made: hosts' clocks run behind."""
@@ -110,6 +110,7 @@ def record_and_sign(
         },
         spends=recording.spends,
         seen=seen_by(authority.ledger, recording.checkpoint),
+        bearer=_bearer(wanted, recording.record),
         now=now,
     )
     note = recording.checkpoint
@@ -138,7 +139,8 @@ def record_and_sign_all(
                 kind=_KINDS[type(each.grant)].entry,
                 record={**record, **closed_in(authority.ledger, checkpoint)},
                 now=now,
-            )
+            ),
+            bearer=_bearer(each.wanted, record),
         )
         for each, (_, _, record) in zip(checked, granted, strict=True)
     ]
@@ -181,6 +183,27 @@ def _sign(
     signed = certificate.complete(to_be_signed, signature)
     proof = ledger_proof(authority.store, proved, note=note)
     return _answer(signed, says, checked.grant.left_out, proof, serial=serial)
+
+
+def _bearer(wanted: Certificate, record: Mapping[str, object]) -> Bearer:
+    """Return whom a block could mean: whoever the record names, and the keys.
+
+    Of the record, so that nobody is certified without being looked for.
+    """
+    identity, parent = record.get("identity"), record.get("parent_serial")
+    key = Target.key(wire.fingerprint(wanted.subject_key))
+    targets = (
+        targets_of(
+            issuer=identity["issuer"],
+            subject=identity["subject"],
+            email=identity["email"],
+            key=wanted.subject_key,
+        )
+        if isinstance(identity, Mapping)
+        else frozenset({key})
+    )
+    serial = int(parent) if isinstance(parent, str) else None
+    return Bearer(targets, wanted.ca_key, serial)
 
 
 def _ca_key(authority: Authority, grant: Grant | HostGrant) -> SigningKey:

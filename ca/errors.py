@@ -13,6 +13,7 @@
     │   ├── CertificateElsewhere     it is good from other addresses only
     │   ├── CertificateUnrecorded    not on record, or no longer
     │   ├── CertificateDerived       bought with a signed request, so it signs none
+    │   ├── CertificateRevoked       revoked
     │   ├── HostUnknown              signed by no key of a registered host
     │   ├── JoinTokenRefused         not a join token, or one that is used up
     │   ├── TokenMalformed           not one compact JWS with sane JSON in it
@@ -27,6 +28,7 @@
     │   ├── TokenClaimInvalid        a claim is missing or of the wrong form
     │   └── TokenBindingWrong        not bound to the key that was sent
     ├── Denied                       proved, and policy says no
+    │   └── Blocked                  kept out by an admin, whatever policy says
     ├── NotFound
     ├── Conflict                     contradicts what is on record
     │   ├── RequestReplayed          a signed request that was sent before
@@ -133,6 +135,12 @@ class CertificateDerived(Unauthenticated):
     code = "certificate_derived"
 
 
+class CertificateRevoked(Unauthenticated):
+    """The certificate that somebody shows, or asks for again, is revoked."""
+
+    code = "certificate_revoked"
+
+
 class HostUnknown(Unauthenticated):
     """No key of a registered host signed this, or the host was forgotten."""
 
@@ -215,6 +223,12 @@ class Denied(CAError):
     """The caller is proved, and policy says no."""
 
     code = "denied"
+
+
+class Blocked(Denied):
+    """An admin has blocked the person, or the key."""
+
+    code = "blocked"
 
 
 class NotFound(CAError):

@@ -6,7 +6,8 @@
     4  bounds       the request is a minute old at most; the certificate is good now,
                     and from where the request comes
     5  record       it is what is on record under its serial
-    6  worth        an ID token bought it: what a signed request bought signs none
+    6  worth        an ID token bought it: what a signed request bought signs none;
+                    neither it nor its CA key is revoked, nobody blocked
     7  once         its id was never seen; durable before anything is answered
 
 Up to 3 nothing the request says is believed, and nothing is looked up for it: whoever
@@ -39,7 +40,7 @@ from ca.errors import (
 )
 from ca.identity import Identity, identity_from_record
 from ca.limits import Limits
-from ca.store import Recorded, Store
+from ca.store import Bearer, Recorded, Store, targets_of
 
 REMEMBERED = timedelta(hours=1)
 """How long ids are kept, far beyond the minute for which a request is good: the clocks
@@ -86,7 +87,8 @@ class RequestVerifier:
         """Prove the request, and spend its id: once only.
 
         `header` is its `Authorization`, `source` the peer's address. Raises a kind of
-        `Unauthenticated`, `RequestReplayed`, `RateLimited` or `StoreUnavailable`.
+        `Unauthenticated`, `Blocked`, `RequestReplayed`, `RateLimited` or
+        `StoreUnavailable`.
         """
         shown = _parse(header)  # 1
         says, to_be_signed = self._ours(shown.certificate)  # 2
@@ -95,11 +97,13 @@ class RequestVerifier:
         _refuse_other_places(says, source)
         on_record = self._store.recorded(says.serial)
         identity = _identity(on_record, to_be_signed, says)  # 5 and 6
-        self._store.spend_request(  # 7
+        # In one transaction with 7, under the ledger's lock: on all signers at once.
+        self._store.spend_request(
             shown.id,
             time=shown.time,
             forget_before=int((now - REMEMBERED).timestamp()),
             takes=self._limits.of_identity(identity, now=now),
+            bearer=_bearer(identity, says),
         )
         return SignedBy(identity, says, says.serial)
 
@@ -250,6 +254,16 @@ def _identity(
             hint="sign with the certificate of the sign-in",
         )
     return identity
+
+
+def _bearer(identity: Identity, says: Certificate) -> Bearer:
+    targets = targets_of(
+        issuer=identity.issuer,
+        subject=identity.subject,
+        email=identity.email,
+        key=says.subject_key,
+    )
+    return Bearer(targets, says.ca_key, says.serial)
 
 
 def _unrecorded() -> CertificateUnrecorded:

@@ -14,9 +14,9 @@ Read `log` first.
 
 from ca.ledger.answer import closed_in, ledger_proof, seen_by
 from ca.ledger.checkpoints import NAMESPACE, CheckpointSigner, SignedCheckpoint
-from ca.ledger.entry import EntryKind, canonical_json
+from ca.ledger.entry import EntryKind, canonical_json, place_of
 from ca.ledger.high_water import HighWater
-from ca.ledger.log import Ledger, Proved, place_of
+from ca.ledger.log import Ledger, Proved
 
 __all__ = [
     "NAMESPACE",

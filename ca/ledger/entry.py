@@ -5,6 +5,7 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -71,6 +72,19 @@ class Place:
             record=self.record,
             to_be_signed=to_be_signed,
         )
+
+
+def place_of(
+    build: Callable[[int], bytes] | None,
+    *,
+    kind: EntryKind,
+    record: Mapping[str, object],
+    now: datetime,
+) -> Place:
+    """Return what makes an entry of a record, which is given its salt here."""
+    return Place(
+        kind=kind, time=int(now.timestamp()), record=salted(record), build=build
+    )
 
 
 def _sha256(data: bytes) -> str:

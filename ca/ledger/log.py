@@ -19,10 +19,10 @@ from ca.checkpoint import LogProof
 from ca.errors import CAError, Misconfigured, StoreUnavailable
 from ca.ledger.batches import Batches
 from ca.ledger.checkpoints import CheckpointSigner, SignedCheckpoint
-from ca.ledger.entry import EntryKind, Place, salted
+from ca.ledger.entry import EntryKind, place_of
 from ca.ledger.high_water import HighWater
 from ca.merkle import CompactTree, plan_consistency, plan_inclusion
-from ca.store import Draft, Entry, Growth, Seen, Store, TokenUse
+from ca.store import Bearer, Decide, Draft, Entry, Growth, Seen, Store, TokenUse
 from ca.store.append import reason
 from ca.store.change import Write
 
@@ -96,7 +96,7 @@ class Ledger:
             )
         self.high_water.create(seen_in(self.signer.sign(tree)))
 
-    def append(
+    def append(  # noqa: PLR0913 (what an entry needs; each is given by name)
         self,
         build: Callable[[int], bytes] | None,
         *,
@@ -105,6 +105,7 @@ class Ledger:
         now: datetime,
         spends: TokenUse | None = None,
         seen: Seen | None = None,
+        bearer: Bearer | None = None,
     ) -> Proved:
         """Put the to-be-signed bytes that `build(serial)` makes on record.
 
@@ -112,10 +113,11 @@ class Ledger:
         entry is durable. When `spends` was already spent on the same request, returns
         the entry it bought then. Raises `TokenSpent`, `LedgerStopped` or
         `StoreUnavailable`, after which the entry may or may not be on record: ask
-        again with the same token and request to find out.
+        again with the same token and request to find out. Whom `bearer` names may be
+        `Blocked`, what it names `CertificateRevoked`.
         """
         place = place_of(build, kind=kind, record=record, now=now)
-        entry, commit = self._batches.append(Draft(place, spends, seen))
+        entry, commit = self._batches.append(Draft(place, spends, seen, bearer))
         self._forget(now)
         return commit.prove(entry, seen)
 
@@ -151,6 +153,14 @@ class Ledger:
         entry, growth = self._store.change(draft, write, seen=known)
         self._sign(growth.tree)
         return entry
+
+    def act(self, decide: Decide, *, tail_from: int) -> Proved:
+        """Revoke or block, and put it on record: `Store.act`, alone in its batch."""
+        seen = [self.high_water.newest()]
+        appended = self._store.act(decide, tail_from=tail_from, seen=seen)
+        (entry,) = appended.outcomes
+        assert isinstance(entry, Entry)  # noqa: S101 (nobody refuses it)
+        return self._sign_growth(appended.growth).prove(entry, None)
 
     def _forget(self, now: datetime) -> None:
         """Let go of tokens that ended long ago, once an hour in each process.
@@ -207,19 +217,6 @@ class Ledger:
         self.high_water.raise_to(seen_in(signed))
         self._newest = (tree, signed)
         return signed
-
-
-def place_of(
-    build: Callable[[int], bytes] | None,
-    *,
-    kind: EntryKind,
-    record: Mapping[str, object],
-    now: datetime,
-) -> Place:
-    """Return what makes an entry of a record, which is given its salt here."""
-    return Place(
-        kind=kind, time=int(now.timestamp()), record=salted(record), build=build
-    )
 
 
 def seen_in(signed: SignedCheckpoint) -> Seen:

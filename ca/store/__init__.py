@@ -4,12 +4,13 @@
     batch       which drafts of a batch get a place in the ledger
     tree        the tree over the leaves: what a batch takes of it, and adds
     append      one batch's transaction
+    barred      who is blocked, and what is revoked: who gets nothing
+    revoked     the same, as it is written and read
     bulk        statements of many rows, handed to the driver as they are
     recover     lost entries taken back
     new_log     a log given up for a new one
     locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once
-    revoked     what is revoked
     change      one entry, and the rows that it is about
     hosts       the registry of hosts, and join tokens
     pages       certificates on record, newest first, a page at a time
@@ -22,6 +23,7 @@ What the database itself says never crosses this package's edge: it becomes
 """
 
 from ca.store.append import Appended
+from ca.store.barred import Bearer, Target, targets_of
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.buckets import MINUTE, Take, limited
 from ca.store.change import Write
@@ -31,12 +33,16 @@ from ca.store.new_log import NewLog
 from ca.store.pages import Span, StoredCertificate
 from ca.store.recover import Recovered
 from ca.store.requests import Recorded
-from ca.store.revoked import Revocations, RevokedSerial
+from ca.store.revoked import Act, Block, Decide, Revocations, RevokedSerial
 from ca.store.tree import Growth, Seen
 
 __all__ = [
     "MINUTE",
+    "Act",
     "Appended",
+    "Bearer",
+    "Block",
+    "Decide",
     "Draft",
     "Entry",
     "Growth",
@@ -56,7 +62,9 @@ __all__ = [
     "StoredCertificate",
     "StoredHost",
     "Take",
+    "Target",
     "TokenUse",
     "Write",
     "limited",
+    "targets_of",
 ]

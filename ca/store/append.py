@@ -1,7 +1,8 @@
 """One batch on its way into the ledger: what its transaction reads and writes."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped
 from ca.store import buckets, bulk, tables
+from ca.store.barred import Barring, certificate_revoked, revoked_among
 from ca.store.batch import Batch, Draft, Entry, Spent
 from ca.store.transactions import Head
 from ca.store.tree import Contradiction, Growth, Seen, grow
@@ -45,8 +47,11 @@ def refusal(why: str) -> LedgerStopped:
 class Appending:
     """A batch, to be run under the head's lock."""
 
-    def __init__(self, drafts: Sequence[Draft], seen: Iterable[Seen]) -> None:
+    def __init__(
+        self, drafts: Sequence[Draft], seen: Iterable[Seen], barring: Barring
+    ) -> None:
         self._drafts = drafts
+        self._barring = barring
         brought = (draft.seen for draft in drafts)
         self._seen = {*seen, *(each for each in brought if each is not None)}
         self._entries: list[Entry] = []
@@ -66,6 +71,10 @@ class Appending:
             tokens_from=head.tokens_from or 0,
             spent=_spent(connection, self._drafts),
             full_at=_full_at(connection, self._drafts),
+            refusal=partial(
+                self._barring.at(connection, head).refusal,
+                revoked=_revoked(connection, self._drafts),
+            ),
         )
         placed = [batch.place(draft) for draft in self._drafts]
         repeated = {outcome for outcome in placed if isinstance(outcome, int)}
@@ -84,7 +93,7 @@ class Appending:
         write_entries(connection, batch.entries, growth)
         bulk.insert(connection, tables.token_uses, list(map(_SPENT_ROW, batch.spent)))
         buckets.write(connection, batch.taken)
-        known = entries_at(connection, repeated)
+        known = _bought(connection, repeated)
         self._entries = batch.entries
         self._appended = Appended([_outcome(each, known) for each in placed], growth)
         return self._appended
@@ -125,8 +134,31 @@ def write_entries(
         bulk.insert(connection, tables.tree_nodes, growth.rows())
 
 
-def _outcome(placed: Entry | int | CAError, known: dict[int, Entry]) -> Entry | CAError:
+def _outcome(
+    placed: Entry | int | CAError, known: Mapping[int, Entry | CAError]
+) -> Entry | CAError:
     return known[placed] if isinstance(placed, int) else placed
+
+
+def _bought(
+    connection: sa.Connection, repeated: Collection[int]
+) -> dict[int, Entry | CAError]:
+    """Return the entries that are asked for again, or why not."""
+    entries = entries_at(connection, repeated)
+    serials = [each.serial for each in entries.values() if each.serial is not None]
+    revoked = revoked_among(connection, serials)
+    return {
+        index: certificate_revoked() if entry.serial in revoked else entry
+        for index, entry in entries.items()
+    }
+
+
+def _revoked(connection: sa.Connection, drafts: Sequence[Draft]) -> set[int]:
+    """Return which of the certificates are revoked that drafts are asked with."""
+    bearers = [d.bearer for d in drafts if d.bearer is not None]
+    return revoked_among(
+        connection, {b.serial for b in bearers if b.serial is not None}
+    )
 
 
 def _spent(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Spent]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ca.errors import CAError, RateLimited, TokenSpent
+from ca.store.barred import Bearer
 from ca.store.buckets import Take
 from ca.store.tree import Seen
 
@@ -54,6 +55,8 @@ class Draft:
     spends: TokenUse | None = None
     seen: Seen | None = None
     """The newest checkpoint that whoever asks has."""
+    bearer: Bearer | None = None
+    """Whom it is for, where somebody may be kept from having it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Batch:
         tokens_from: int,
         spent: list[Spent],
         full_at: Mapping[bytes, int],
+        refusal: Callable[[Bearer], CAError | None],
     ) -> None:
         self._first = first
         self._next = first + size
@@ -91,16 +95,15 @@ class Batch:
         self.spent: list[Spent] = []
         """The new uses of tokens."""
         self._full_at = full_at
+        self._refusal = refusal
         self.taken: dict[bytes, int] = {}
         """The buckets that were taken from, as they are now."""
 
     def place(self, draft: Draft) -> Entry | int | CAError:
         """Return the new entry, the index of the one already bought, or a refusal."""
-        if draft.spends is not None:
-            refusal = self._limited(draft.spends.takes)
-            settled = self._settled(draft.spends) if refusal is None else refusal
-            if settled is not None:
-                return settled
+        settled = self._before(draft)
+        if settled is not None:
+            return settled
         # Design invariant 2: unique, increasing, and checkable from the index.
         entry = draft.build(self._next, self._next + 1)
         self._next += 1
@@ -108,6 +111,18 @@ class Batch:
         if draft.spends is not None:
             self._spend(draft.spends, entry.index)
         return entry
+
+    def _before(self, draft: Draft) -> int | CAError | None:
+        """Return what there is instead of a new entry."""
+        if draft.spends is not None:
+            limited = self._limited(draft.spends.takes)
+            if limited is not None:
+                return limited
+        if draft.bearer is not None:
+            barred = self._refusal(draft.bearer)
+            if barred is not None:
+                return barred
+        return None if draft.spends is None else self._settled(draft.spends)
 
     def _limited(self, takes: Take | None) -> RateLimited | None:
         if takes is None:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped
 from ca.store.append import Appended, Appending
+from ca.store.barred import Barring
 from ca.store.batch import Draft, Entry
 from ca.store.transactions import Head
 from ca.store.tree import Growth, Seen
@@ -18,7 +19,8 @@ class Change:
     """One entry and its rows, to be run under the head's lock."""
 
     def __init__(self, draft: Draft, write: Write, seen: Collection[Seen]) -> None:
-        self._appending = Appending([draft], seen)
+        # Such an entry is nobody's certificate, so nobody is kept from it.
+        self._appending = Appending([draft], seen, Barring())
         self._write = write
 
     def run(

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
-from ca.store import buckets, erase, pages, requests, revoked, tables, tree
+from ca.store import barred, buckets, erase, pages, requests, revoked, tables, tree
 from ca.store.append import Appended, Appending, entry_in, refusal
+from ca.store.barred import NOBODY, Barring, Bearer
 from ca.store.batch import Draft, Entry
 from ca.store.buckets import Take
 from ca.store.change import Change, Write
@@ -19,7 +20,6 @@ from ca.store.engine import translated
 from ca.store.hosts import HostRows
 from ca.store.new_log import NewLog
 from ca.store.recover import Recovered, Recovery
-from ca.store.revoked import Revocations
 from ca.store.transactions import Database, Head
 from ca.store.tree import Growth, Seen
 
@@ -74,6 +74,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.hosts = HostRows(database)
+        self._barring = Barring()
 
     @classmethod
     def open(cls, url: str, *, password_file: Path | None = None) -> Self:
@@ -135,7 +136,7 @@ class Store:
         `LedgerStopped` where the tree does not contain a checkpoint in `seen` or of a
         draft, and always from then on.
         """
-        appending = Appending(drafts, seen)
+        appending = Appending(drafts, seen, self._barring)
         done = self._database.write(appending.run, settle=appending.settle)
         if isinstance(done, LedgerStopped):
             raise done
@@ -153,6 +154,39 @@ class Store:
         if isinstance(done, LedgerStopped):
             raise done
         return done
+
+    def act(
+        self, decide: revoked.Decide, *, tail_from: int, seen: Collection[Seen]
+    ) -> Appended:
+        """Revoke or block, and put it on record, in one commit.
+
+        `decide` is told which certificates were recorded from index `tail_from` on; no
+        other is recorded before what it decides is in force. Raises `LedgerStopped`,
+        and `NotFound` for a block to lift that is not there.
+        """
+        acting = revoked.Acting(
+            decide, tail_from=tail_from, seen=seen, barring=self._barring
+        )
+        done = self._database.write(acting.run, settle=acting.settle)
+        if isinstance(done, LedgerStopped):
+            raise done
+        return done
+
+    def revocations(self, *, since: int = 0) -> revoked.Revocations:
+        """Return all that is revoked, but certificates that ended before `since`."""
+        return self._database.read(partial(revoked.revocations, since=since))
+
+    def revocation_mark(self) -> int:
+        """Return a number that changes with each revocation and block."""
+        return self._database.read(barred.mark)
+
+    def revoked_among(self, serials: Collection[int]) -> set[int]:
+        """Return those of the serials that are revoked."""
+        return self._database.read(lambda c: revoked.among(c, serials))
+
+    def blocks(self) -> list[revoked.Block]:
+        """Return all blocks, newest first, lifted ones too."""
+        return self._database.read(revoked.blocks)
 
     def recover(
         self, leaves: Sequence[bytes], *, first: int, seen: Collection[Seen], now: int
@@ -220,14 +254,6 @@ class Store:
         self._database.write(lambda c, _head: erase.erase(c, index))
         with translated():
             erase.empty_write_ahead_log(self._database.engine)
-
-    def revocations(self) -> Revocations:
-        """Return all that is revoked."""
-        return self._database.read(revoked.revocations)
-
-    def revocation_mark(self) -> int:
-        """Return a number that changes whenever more is revoked."""
-        return self._database.read(revoked.mark)
 
     def publication_mark(self) -> PublicationMark:
         """Return what changes with whatever a new *current* would have to say."""
@@ -303,14 +329,22 @@ class Store:
             below = page[-1].index
 
     def spend_request(
-        self, id_: bytes, *, time: int, forget_before: int, takes: Take
+        self,
+        id_: bytes,
+        *,
+        time: int,
+        forget_before: int,
+        takes: Take,
+        bearer: Bearer = NOBODY,
     ) -> None:
         """Put the id of a signed request on record.
 
-        Raises `RequestReplayed`, or `RateLimited` for whoever asks too often.
+        Raises `CertificateRevoked` or `Blocked` by what is in force on all signers at
+        this moment, `RequestReplayed`, or `RateLimited` for whoever asks too often.
         """
 
-        def work(connection: sa.Connection, _head: Head) -> None:
+        def work(connection: sa.Connection, head: Head) -> None:
+            self._barring.refuse(connection, head, bearer)
             full_at = buckets.read(connection, [takes.subject])
             after = takes.allowed(full_at.get(takes.subject, 0))
             requests.spend(connection, id_, time=time, forget_before=forget_before)
@@ -356,7 +390,7 @@ def _newest_current(connection: sa.Connection) -> PublishedCurrent | None:
 def _publication_mark(connection: sa.Connection) -> PublicationMark:
     version = sa.func.max(tables.trust_current.c.version)
     return PublicationMark(
-        revoked=revoked.mark(connection),
+        revoked=barred.mark(connection),
         version=connection.scalar(sa.select(version)) or 0,
     )
 

@@ -37,10 +37,14 @@ class Span:
     since: int | None = None
     until: int | None = None
     serial: int | None = None
+    first: int | None = None
+    """With this index or a later one."""
+    hosts: bool = False
+    """Those of hosts alone, which are found without looking at the others."""
 
 
 def page(
-    connection: sa.Connection, span: Span, *, below: int | None, size: int
+    connection: sa.Connection, span: Span, *, below: int | None, size: int | None
 ) -> list[StoredCertificate]:
     """Return the newest certificates of the span, of those with an index below."""
     entries = tables.entries
@@ -51,6 +55,11 @@ def page(
         wanted = wanted.where(entries.c.time >= span.since)
     if span.until is not None:
         wanted = wanted.where(entries.c.time < span.until)
+    if span.first is not None:
+        wanted = wanted.where(entries.c.index >= span.first)
+    if span.hosts:
+        # Written out, or SQLite does not see that the index of such entries fits.
+        wanted = wanted.where(sa.text("kind = 'host-certificate'"))
     if below is not None:
         wanted = wanted.where(entries.c.index < below)
     newest = wanted.order_by(entries.c.index.desc()).limit(size)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Connection,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Text,
     inspect,
     select,
+    text,
 )
 
 SCHEMA = "0008"
@@ -38,12 +40,14 @@ ledger_head = Table(
     Column("origin", Text),
     Column("stopped", Text),
     Column("tokens_from", BigInteger),
+    Column("revocation_mark", BigInteger),
 )
 """One row, id 1. Whoever writes to the ledger holds its lock first.
 
 `origin` is the log's, null until a signer has opened it; `stopped` says why no signer
 may issue, null where all may. ID tokens from before `tokens_from`, when lost entries
-were last recovered, buy nothing; null if that never was.
+were last recovered, buy nothing; null if that never was. `revocation_mark` is another
+after each revocation and block; null before the first.
 """
 
 entries = Table(
@@ -62,6 +66,16 @@ entries = Table(
 `index` is that in the log plus the log's `serial_base`, so that a log that was closed
 stays beside the one that followed, and its serials are found.
 """
+
+_OF_HOSTS = text("kind = 'host-certificate'")
+
+entries_of_hosts = Index(
+    "entries_of_hosts",
+    entries.c.index,
+    sqlite_where=_OF_HOSTS,
+    postgresql_where=_OF_HOSTS,
+)
+"""Finds the few that last for months among the many that last for a day."""
 
 tree_nodes = Table(
     "tree_nodes",
@@ -95,6 +109,37 @@ lost_serials = Table(
 )
 """Runs of serials, both ends in, that were given, or may have been, and whose records
 are lost: nobody knows who has them, so they are revoked for good."""
+
+revoked_serials = Table(
+    "revoked_serials",
+    metadata,
+    Column("serial", String(20), primary_key=True),
+    Column("ca_key", LargeBinary, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    Column("entry_index", BigInteger, ForeignKey("entries.index"), nullable=False),
+)
+"""Revoked certificates. `ends` is their `valid_before`."""
+
+revoked_ca_keys = Table(
+    "revoked_ca_keys",
+    metadata,
+    Column("ca_key", LargeBinary, primary_key=True),
+    Column("entry_index", BigInteger, ForeignKey("entries.index"), nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+"""Revoked CA keys, for ever."""
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("entry_index", BigInteger, ForeignKey("entries.index"), nullable=False),
+    Column("lifted_index", BigInteger, ForeignKey("entries.index")),
+)
+"""Who gets nothing, or which key, until `lifted_index` is set (`ca.store.barred`)."""
 
 spent_requests = Table(
     "spent_requests",

@@ -23,7 +23,7 @@ from ca.signing_key import SigningKey
 from ca.store import PublicationMark, PublishedCurrent, Store
 from ca.trust import gate
 from ca.trust.history import History
-from ca.trust.revocations import ca_keys_of, krl_of, says_the_same
+from ca.trust.revocations import CLOCK_SKEW, ca_keys_of, krl_of, says_the_same
 from ca.trust.roots import SignedRoots, parse_signed_roots, require_active
 
 REFRESH = timedelta(hours=1)
@@ -186,7 +186,8 @@ class Trust:
     ) -> _Parts:
         """Return what is to be published: the same KRL while it says the same."""
         roots = self._roots(newest)
-        revocations = self._store.revocations()
+        since = int((now - CLOCK_SKEW).timestamp())
+        revocations = self._store.revocations(since=since)
         krl = krl_of(revocations, roots.roots, version=version, now=now)
         if newest is not None:
             content = self._store.blob(newest.says.krl_sha256) or b""

@@ -16,6 +16,8 @@ from ca.store import Draft, Entry, PublishedCurrent, Store, TokenUse, tables
 from ca.store.engine import open_engine
 from tests.databases import make_sqlite
 
+REVOCATION = ("revoked_serials", "revoked_ca_keys", "blocks")
+
 
 def open_store(database):
     return Store.open(database.url, password_file=database.password_file)
@@ -150,7 +152,7 @@ def test_every_connection_to_sqlite_syncs_fully_in_wal_mode(tmp_path):
 
 
 def test_a_database_that_refuses_is_unavailable_without_its_words(store, database):
-    for table in ("token_uses", "entries"):
+    for table in ("token_uses", *REVOCATION, "entries"):
         database.ask(f"DROP TABLE {table}")
 
     with pytest.raises(StoreUnavailable) as caught:
@@ -248,6 +250,9 @@ def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
         "DROP TABLE host_keys",
         "DROP TABLE hosts",
         "DROP TABLE join_tokens",
+        *(f"DROP TABLE {table}" for table in REVOCATION),
+        "DROP INDEX entries_of_hosts",
+        "ALTER TABLE ledger_head DROP COLUMN revocation_mark",
         "DROP TABLE tree_nodes",
         "DROP TABLE lost_serials",
         "ALTER TABLE ledger_head DROP COLUMN origin",
