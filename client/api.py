@@ -151,6 +151,20 @@ class CA:
             roots_document = known.roots_document
         return trust.verify(current_document, roots_document, pin=pin, known=known)
 
+    def part(self, sha256: str, *, most: int) -> bytes:
+        """Fetch what a verified bundle names by its hash; raise `Untrusted` for else.
+
+        `most` is how many bytes it may have.
+        """
+        path = f"/v1/trust/blob/{sha256}"
+        content = _accepted(self._site.get(path, most=most)).body
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise Untrusted(
+                "a part of the CA's trust bundle is not what the bundle names",
+                hint="do not go on; ask whoever runs the CA",
+            )
+        return content
+
     def unverified_root_fingerprint(self) -> str:
         """Return the fingerprint the CA claims for its root key, for a person to judge.
 

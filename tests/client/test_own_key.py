@@ -17,7 +17,8 @@ def public_of(key: Path) -> bytes:
 
 
 def links(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    """Return what stands for a key or its certificate."""
+    return {path.name for path in folder.iterdir() if path.is_symlink()} - {".default"}
 
 
 def test_the_key_is_certified_and_stays_where_it_is(login, keys, own_key):
