@@ -44,6 +44,7 @@ from client.trust import Bundle, Known
 
 __all__ = [
     "CA",
+    "LARGEST_KRL",
     "BadAnswer",
     "Bundle",
     "Canary",
@@ -69,6 +70,9 @@ __all__ = [
 
 _PIN = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
 _DONE = frozenset({200, 201})
+
+LARGEST_KRL = 8 * 1024 * 1024
+"""In bytes; the CA publishes no larger one."""
 
 _BY_CODE: Mapping[str, type[CAError]] = {
     kind.code: kind
@@ -166,13 +170,14 @@ class CA:
     def krl(self, bundle: Bundle) -> bytes:
         """Fetch the KRL that a verified bundle names; raise `Untrusted` for another."""
         named = bundle.current.krl_sha256
-        krl = self._get(f"/v1/trust/blob/{named}").body
-        if hashlib.sha256(krl).hexdigest() != named:
+        path = f"/v1/trust/blob/{named}"
+        content = _accepted(self._site.get(path, most=LARGEST_KRL)).body
+        if hashlib.sha256(content).hexdigest() != named:
             raise Untrusted(
                 "the KRL is not the one that the CA's trust bundle names",
-                hint="try again; where it stays, ask whoever runs the CA",
+                hint="do not go on; ask whoever runs the CA",
             )
-        return krl
+        return content
 
     def unverified_root_fingerprint(self) -> str:
         """Return the fingerprint the CA claims for its root key, for a person to judge.

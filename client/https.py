@@ -1,7 +1,8 @@
 """HTTP as a login needs it: one site, TLS 1.2 or later, JSON, and an end to everything.
 
-No redirects (a token must not follow one), no body above 1 MiB, no request longer
-than its deadline however slowly the bytes drip. Plain http only on loopback.
+No redirects (a token must not follow one), no body above 1 MiB unless asked for, no
+request longer than its deadline however slowly the bytes drip. Plain http only on
+loopback.
 """
 
 import http.client
@@ -108,10 +109,17 @@ class Site:
         self._used = 0.0
 
     def get(
-        self, path: str = "", *, headers: Mapping[str, str] | None = None
+        self,
+        path: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        most: int = LARGEST_BODY,
     ) -> Answer:
-        """Ask for what is at `path` below the site's URL, or at that URL itself."""
-        return self._request("GET", path, None, dict(headers or {}))
+        """Ask for what is at `path` below the site's URL, or at that URL itself.
+
+        `most` is how many bytes the answer may have.
+        """
+        return self._request("GET", path, None, dict(headers or {}), most=most)
 
     def post(
         self,
@@ -132,14 +140,20 @@ class Site:
             self._connection = None
 
     def _request(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        *,
+        most: int = LARGEST_BODY,
     ) -> Answer:
         headers = {"Accept": "*/*", "User-Agent": "ca-login", **headers}
         with self._explained():
             connection = self._connect()
             with _deadline(connection.sock, self._deadline):
                 connection.request(method, self.target(path), body, headers)
-                answer = self._read(connection.getresponse())
+                answer = self._read(connection.getresponse(), most)
             self._used = time.monotonic()
         return answer
 
@@ -173,15 +187,15 @@ class Site:
             host, port, timeout=self._deadline, context=context
         )
 
-    def _read(self, response: http.client.HTTPResponse) -> Answer:
+    def _read(self, response: http.client.HTTPResponse, most: int) -> Answer:
         if response.status in _REDIRECTS:
             raise BadAnswer(
                 f"{self.name} wants to send us elsewhere, which we never follow",
                 hint="use the URL it really has",
             )
-        body = response.read(LARGEST_BODY + 1)
-        if len(body) > LARGEST_BODY:
-            raise BadAnswer(f"{self.name} answered with more than {LARGEST_BODY} bytes")
+        body = response.read(most + 1)
+        if len(body) > most:
+            raise BadAnswer(f"{self.name} answered with more than {most} bytes")
         # `read` with a limit takes a body that ends early for a whole one.
         if response.length:
             raise http.client.IncompleteRead(body, response.length)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from ca.certificate import Certificate
-from client import acceptance, ledger, profile
+from client import acceptance, host_trust, ledger, profile
 from client.api import CA, Bundle, SignResponse
 from client.failure import LedgerUntrue, Unable
 from client.profile import Profile
@@ -53,6 +53,7 @@ def _fetch_bundle(ca: CA, chosen: Profile, terminal: Terminal) -> Bundle:
         profile.remember(chosen, bundle.known())
     if bundle.current.expires <= time.time():
         terminal.warn("the CA's trust bundle has run out; tell whoever runs the CA")
+    host_trust.refresh(ca, chosen, bundle, terminal)
     return bundle
 
 

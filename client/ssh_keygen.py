@@ -80,6 +80,22 @@ def verify_certificate(path: Path) -> None:
         raise Untrusted("the signature on the certificate does not verify")
 
 
+def reads_krl(path: Path, key: str) -> bool:
+    """Say whether OpenSSH here can read a KRL; `key` is any, as `<type> <base64>`.
+
+    It says so by what it says of the key (ssh-keygen.c, `do_check_krl`): with a KRL
+    that it cannot read it says nothing of it.
+    """
+    with (
+        files.explained("keep a key to ask about"),
+        tempfile.TemporaryDirectory(prefix="daypass-") as folder,
+    ):
+        public = Path(folder, "key.pub")
+        public.write_text(f"{key}\n")
+        done = _run(["-Q", "-f", str(path), str(public)])
+    return done.returncode in (0, 1) and bool(done.stdout)
+
+
 def _run(
     arguments: list[str],
     message: bytes = b"",

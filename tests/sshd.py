@@ -108,13 +108,18 @@ class Sshd:
             # sshd refuses to run as root without this folder for its chroot.
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         make_key(self.folder / "host_key")
+        self.restart()
+        return self
+
+    def restart(self) -> None:
+        """Start it, anew if it runs: then it reads its host keys again."""
+        self._stop()
         try:
             while not self._start():
                 pass
         except BaseException:
             self._stop()
             raise
-        return self
 
     def __exit__(
         self,

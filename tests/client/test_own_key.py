@@ -17,7 +17,9 @@ def public_of(key: Path) -> bytes:
 
 
 def links(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    """Return what stands for keys and certificates, and not for hosts."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return names - {"default.known_hosts", "default.revoked_hosts"}
 
 
 def test_the_key_is_certified_and_stays_where_it_is(login, keys, own_key):
