@@ -30,11 +30,14 @@ else
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='ca/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 endif
+
+# Files of tests run side by side: most of them wait more than they work.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 soak: system dev $(PROVIDER)/node_modules/ready ## the same tests at their full counts, and the long ones
 	$(BIN)/python -m pytest --soak $(T)

@@ -21,6 +21,14 @@ _SOAK_FACTOR = 10
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
+_LONG = (
+    "tests/interop/test_openssh_regress.py",
+    "tests/interop/",
+    "tests/deploy/",
+    "tests/test_demo.py",
+)
+"""How the names of tests begin that take minutes."""
+
 _FOREIGN = (
     "ACTIONS_",
     "BROWSER",
@@ -68,11 +76,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
+    items.sort(key=_turn)
     if config.getoption("soak"):
         return
     long = [item for item in items if item.get_closest_marker("soak")]
     config.hook.pytest_deselected(items=long)
     items[:] = [item for item in items if item not in long]
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return when a test's turn is: side by side, a long file must not begin last."""
+    return next(
+        (turn for turn, begins in enumerate(_LONG) if item.nodeid.startswith(begins)),
+        len(_LONG),
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -358,7 +358,6 @@ def test_every_character_that_unicode_has_is_a_principal_or_not_as_we_say():
         ({"subject_key": ed25519_blob() + b"\0"}, "too many"),
         ({"ca_key": b"\0\0\0\0"}, "not a plain public key"),
     ],
-    ids=str,
 )
 def test_an_unbounded_or_unknown_certificate_cannot_be_made(changes, reason):
     with pytest.raises(BadRequest, match=reason):

@@ -190,7 +190,6 @@ def test_a_key_is_one_hosts_until_that_is_forgotten(authority):
         ({"keys": ("ssh-dss AAAAB3NzaC1kc3M=",)}, UnacceptableKey),
         ({"keys": ("web1",)}, Malformed),
     ],
-    ids=str,
 )
 def test_what_is_no_host_is_not_registered(authority, changes, error):
     before = size(authority)

@@ -219,7 +219,6 @@ def test_it_lasts_as_long_as_asked_and_no_longer_than_the_rules_say(
             CAError,
         ),
     ],
-    ids=str,
 )
 def test_what_is_refused_leaves_no_entry(authority, identity, request_, error):
     before = entries(authority)
