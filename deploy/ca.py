@@ -5,12 +5,19 @@ requests, by the key and certificate of the operator, who has to be a provisione
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from client import api as client
-from client.api import CA, CanaryRequest, Misuse, RequestSigner
+from client.api import (
+    CA,
+    CanaryRequest,
+    HostCertificateRequest,
+    Misuse,
+    RequestSigner,
+)
 from deploy.desired import Desired
+from deploy.host_certificate import Certify
 from deploy.proof import Canaries, Canary
 from deploy.trust import Trust
 
@@ -31,9 +38,7 @@ def canaries(desired: Desired, key: Path | None) -> Canaries:
     """Return the canaries of one run; the CA is asked when the first is needed."""
 
     def mint(public_key: str, asked: Sequence[Canary], nonce: str) -> Sequence[str]:
-        if key is None:
-            raise Misuse("no key is named that signs requests", hint="add --key FILE")
-        signer = RequestSigner.open(key, key.with_name(f"{key.name}-cert.pub"))
+        signer = _signer(key)
         lines: list[str] = []
         with CA(desired.ca) as authority:
             for start in range(0, len(asked), _MOST):
@@ -47,3 +52,22 @@ def canaries(desired: Desired, key: Path | None) -> Canaries:
         return lines
 
     return Canaries(mint, secrets.token_hex(_NONCE_BYTES))
+
+
+def certifier(desired: Desired, key: Path | None) -> Callable[[Certify], str]:
+    """Return what asks the CA for a host certificate, and answers with its line."""
+
+    def certify(wanted: Certify) -> str:
+        with CA(desired.ca) as authority:
+            answer = authority.certify_host(
+                HostCertificateRequest(wanted.public_key, wanted.names), _signer(key)
+            )
+        return answer.certificate
+
+    return certify
+
+
+def _signer(key: Path | None) -> RequestSigner:
+    if key is None:
+        raise Misuse("no key is named that signs requests", hint="add --key FILE")
+    return RequestSigner.open(key, key.with_name(f"{key.name}-cert.pub"))

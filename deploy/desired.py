@@ -48,6 +48,7 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     accounts: Mapping[str, tuple[str, ...]] = {}
     krl: bool | None = None
+    host_certificate: bool | None = None
     drop_in: Annotated[str, msgspec.Meta(pattern=_DROP_IN)] | None = None
     taken: Taken | None = None
 
@@ -73,6 +74,8 @@ class DesiredHost:
     drop_in: str = "05-daypass.conf"
     """sshd takes the first value it reads, and reads drop-ins in the order of names."""
     taken: Taken = Taken.REFUSE
+    host_certificate: bool = False
+    """Whether one of its own keys has a certificate, so that clients know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,12 @@ class Desired:
         for table in mine:
             for account, principals in table.accounts.items():
                 accounts.setdefault(account, set()).update(principals)
-            said = {"krl": table.krl, "drop_in": table.drop_in, "taken": table.taken}
+            said = {
+                "krl": table.krl,
+                "drop_in": table.drop_in,
+                "taken": table.taken,
+                "host_certificate": table.host_certificate,
+            }
             settings |= {
                 name: value for name, value in said.items() if value is not None
             }

@@ -9,12 +9,20 @@ import hashlib
 import json
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 from deploy import judgement, sshd_config
 from deploy.desired import DesiredHost
 from deploy.facts import Facts, File
+from deploy.host_certificate import (
+    Certify,
+    Named,
+    against,
+    certificate_of,
+    is_good,
+)
 from deploy.sshd_config import KRL, PRINCIPALS
 from deploy.trust import CURRENT, ROOTS, Trust
 
@@ -51,6 +59,8 @@ class Change:
         """The change as a unified diff, or in words where it is not text."""
         if self.path in _NEWS:
             return f"--- {self.path}\n+++ {self.path}\n(what the CA says now)\n"
+        if self.after == b"":
+            return f"--- {self.path}\n+++ {self.path}\n(to be asked of the CA)\n"
         before = self.before.content if self.before else None
         after = None if self.after is None else self.after.decode("utf-8", "replace")
         lines = difflib.unified_diff(
@@ -88,6 +98,8 @@ class Plan:
     risks: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
     """Why this host is left alone."""
+    certify: Certify | None = None
+    """The host certificate to ask the CA for; its change is empty until then."""
     undoes: str | None = None
     """The name of the change that this takes back, if it does."""
 
@@ -105,6 +117,16 @@ class Plan:
             [*self.blockers, *self.accounts.items(), self.undoes],
         ]
         return _hash(json.dumps(document).encode())[:_ID_DIGITS]
+
+    def with_certificate(self, line: str) -> Self:
+        """Return the plan with the host certificate that the CA gave."""
+        path = self.certify.path if self.certify else None
+        content = f"{line.strip()}\n".encode()
+        changes = tuple(
+            replace(change, after=content) if change.path == path else change
+            for change in self.changes
+        )
+        return replace(self, changes=changes)
 
     def expected(self) -> tuple[Effect, ...]:
         """Return what must hold afterwards: at large, and for each account."""
@@ -125,6 +147,8 @@ class Plan:
         lines += [
             f"  {name} takes {', '.join(p)}\n" for name, p in self.accounts.items()
         ]
+        if self.certify is not None:
+            lines.append(f"  certificate for {', '.join(self.certify.names)}\n")
         lines += [
             f"  {e.keyword}{f' for {e.account}' if e.account else ''}: "
             f"{e.before} -> {e.after}\n"
@@ -137,26 +161,36 @@ class Plan:
 
 
 def make_plan(
-    host: str, facts: Facts, desired: DesiredHost, trust: Trust, *, now: int
+    named: Named, facts: Facts, desired: DesiredHost, trust: Trust, *, now: int
 ) -> Plan:
     """Return what to change on a host; `now` is our clock, in Unix seconds."""
     said = sshd_config.settings(krl=desired.krl)
-    placement = sshd_config.place(facts, desired.drop_in, said)
+    certificate = None
+    if desired.host_certificate:
+        certificate = certificate_of(facts, named.names)
+    lines = said | ({"HostCertificate": certificate.path} if certificate else {})
+    needed = certificate and not is_good(facts, certificate, trust, now=now)
+    placement = sshd_config.place(facts, desired.drop_in, lines)
     changes = [
+        *_certificate_change(certificate if needed else None, facts),
         *_changes(Kind.TRUST, trust.files(facts, krl=desired.krl), facts),
         *_changes(Kind.CONFIG, _principals(facts, desired), facts),
         *_changes(Kind.CONFIG, _encoded(placement.files), facts),
     ]
-    effects = _effects(facts, said, desired.accounts)
+    effects = _effects(facts, lines, desired.accounts)
     judged = judgement.judge(facts, desired, trust, said, now=now)
+    blockers = [*judged.blockers, *_odd_files(changes)]
+    if desired.host_certificate:
+        blockers += against(certificate, trust)
     return Plan(
-        host,
+        named.name,
         tuple(changes),
         effects,
         desired.accounts,
         placement.folder,
         judged.risks if changes else (),
-        (*judged.blockers, *_odd_files(changes)),
+        tuple(blockers),
+        certificate if needed else None,
     )
 
 
@@ -174,13 +208,20 @@ def make_undo(host: str, facts: Facts) -> Plan:
     folders = {path.rpartition("/")[0] for path in facts.undo}
     drop_ins = folders - {PRINCIPALS, facts.config.rpartition("/")[0]}
     folder = next(iter(sorted(drop_ins)), None)
-    return Plan(host, changes, (), {}, folder, (), blockers, facts.last or "-")
+    return Plan(host, changes, (), {}, folder, (), blockers, None, facts.last or "-")
 
 
 def fleet_id(plans: Iterable[Plan]) -> str:
     """Return a name for exactly these plans."""
     ids = "".join(f"{plan.host} {plan.id}\n" for plan in plans)
     return _hash(ids.encode())[:_ID_DIGITS]
+
+
+def _certificate_change(certify: Certify | None, facts: Facts) -> Iterable[Change]:
+    """Make room for the certificate, which the CA is asked for when it comes to it."""
+    if certify is not None:
+        before = facts.files.get(certify.path)
+        yield Change(Kind.TRUST, certify.path, before, b"")
 
 
 def _odd_files(changes: Iterable[Change]) -> Iterable[str]:
@@ -234,7 +275,7 @@ def _effects(
     facts: Facts, said: Mapping[str, str], accounts: Iterable[str]
 ) -> tuple[Effect, ...]:
     whole = tuple(
-        Effect(keyword, "", facts.value(keyword.lower()), value)
+        Effect(keyword, "", _before(facts, keyword.lower(), value), value)
         for keyword, value in said.items()
     )
     return whole + tuple(
@@ -244,6 +285,12 @@ def _effects(
         if (before := facts.value(keyword.lower(), account))
         != facts.value(keyword.lower())
     )
+
+
+def _before(facts: Facts, keyword: str, ours: str) -> str:
+    """Return what holds; ours, where it is one of several that do."""
+    several = facts.effective.get("", {}).get(keyword, ())
+    return ours if ours in several else facts.value(keyword)
 
 
 def _lines(text: str | None) -> list[str]:

@@ -157,6 +157,7 @@ read_host_keys() {
         while read -r path; do
             record hostkey "$path"
             [ ! -r "$path.pub" ] || head -n 1 "$path.pub" | quote
+            [ ! -f "$path-cert.pub" ] || file "$path-cert.pub" text
         done
 }
 
