@@ -21,8 +21,10 @@ from deploy.desired import DesiredHost
 from deploy.facts import SCRIPT, Facts, parse_facts
 from deploy.failure import Blocked, HostUnreachable, PlanChanged
 from deploy.host_certificate import Certify, Named
-from deploy.plan import Plan, make_plan
+from deploy.plan import make_plan
+from deploy.planned import Plan
 from deploy.proof import Canaries, Way
+from deploy.pulling import Register
 from deploy.root import Root
 from deploy.trust import Trust
 from deploy.upload import Change
@@ -41,6 +43,8 @@ class Operator:
     canaries: Canaries
     certify: Callable[[Certify], str]
     """Asks the CA for a host certificate; returns its line."""
+    register: Callable[[Register], None]
+    """Has the CA know a host that pulls."""
     host_ca_keys: tuple[str, ...] = ()
     clock_seconds: int = 120
 
@@ -72,6 +76,8 @@ async def apply(
     facts, planned = seen
     if planned.blockers:
         raise Blocked(f"{planned.host}: {planned.blockers[0]}")
+    if planned.register is not None:
+        await asyncio.to_thread(operator.register, planned.register)
     if planned.certify is not None:
         line = await asyncio.to_thread(operator.certify, planned.certify)
         planned = planned.with_certificate(line)

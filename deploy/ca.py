@@ -13,12 +13,14 @@ from client.api import (
     CA,
     CanaryRequest,
     HostCertificateRequest,
+    HostRegistration,
     Misuse,
     RequestSigner,
 )
 from deploy.desired import Desired
 from deploy.host_certificate import Certify
 from deploy.proof import Canaries, Canary
+from deploy.pulling import Register
 from deploy.trust import Trust
 
 _NONCE_BYTES = 16
@@ -65,6 +67,18 @@ def certifier(desired: Desired, key: Path | None) -> Callable[[Certify], str]:
         return answer.certificate
 
     return certify
+
+
+def registrar(desired: Desired, key: Path | None) -> Callable[[Register], None]:
+    """Return what has the CA know a host."""
+
+    def register(wanted: Register) -> None:
+        with CA(desired.ca) as authority:
+            authority.register_host(
+                HostRegistration(wanted.id, (wanted.key,), wanted.names), _signer(key)
+            )
+
+    return register
 
 
 def _signer(key: Path | None) -> RequestSigner:

@@ -15,7 +15,7 @@ from deploy.fleet import Event, Fleet, Outcome, Seen, Settings
 from deploy.inventory import Host, Resolver
 from deploy.options import Options
 from deploy.output import Output
-from deploy.plan import Plan, fleet_id
+from deploy.planned import Plan, fleet_id
 from deploy.report import Watcher
 from deploy.root import Asker
 from deploy.status import describe
@@ -170,6 +170,7 @@ def _operator(fleet: Fleet, key: Path | None, *, clock_seconds: int = 120) -> Op
         _name(),
         ca.canaries(fleet.desired, key),
         ca.certifier(fleet.desired, key),
+        ca.registrar(fleet.desired, key),
         fleet.trust.host_ca_keys if fleet.trust else (),
         clock_seconds,
     )

@@ -21,7 +21,8 @@ from deploy.facts import Facts
 from deploy.failure import Blocked, Drift, PlanChanged
 from deploy.host_certificate import Named, names_of
 from deploy.inventory import Host, Resolver
-from deploy.plan import Plan, make_undo
+from deploy.plan import make_undo
+from deploy.planned import Plan
 from deploy.proof import Way, prove
 from deploy.root import Asker, Root, become_of
 from deploy.trust import Trust

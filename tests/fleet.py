@@ -19,8 +19,9 @@ from deploy.desired import DesiredHost
 from deploy.facts import Facts
 from deploy.host_certificate import Certify, Named, names_of
 from deploy.inventory import Endpoint, Resolver
-from deploy.plan import Plan
+from deploy.planned import Plan
 from deploy.proof import Canaries, Canary, Way
+from deploy.pulling import Register
 from deploy.root import Asker, Root, become_of
 from deploy.trust import Trust
 from tests.certificates import ThrowawayCA, certificate
@@ -40,6 +41,7 @@ class Office:
     ca: ThrowawayCA = field(default_factory=ThrowawayCA)
     clock_seconds: int = 60
     password: str = PASSWORD
+    registered: list[Register] = field(default_factory=list)
     minter: "Office | None" = None
     """Whose CA makes the canaries, where it is not ours."""
 
@@ -113,6 +115,7 @@ class Office:
             getpass.getuser(),
             Canaries((self.minter or self).mint, NONCE),
             self.certify_host,
+            self.registered.append,
             (self.ca.line,),
             self.clock_seconds,
         )

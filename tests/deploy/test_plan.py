@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from ca.certificate import CertificateType, parse_line, render_line
-from deploy.desired import DesiredHost, Taken
+from deploy.desired import DesiredHost, Source, Taken
 from deploy.facts import Account, parse_facts
 from deploy.failure import BadReport
 from deploy.host_certificate import Named, names_of
-from deploy.plan import Kind, fleet_id, make_plan, make_undo
+from deploy.plan import make_plan, make_undo
+from deploy.planned import Kind, fleet_id
+from deploy.pulling import Register
 from deploy.sshd_config import without_block
 from deploy.trust import Trust
 from tests.certificates import ThrowawayCA, certificate, ed25519_blob
@@ -291,6 +293,65 @@ def test_a_number_is_no_name():
     known = facts(host_keys={HOST_KEY: HOST_CA.line})
     made = make_plan(Named("192.0.2.7"), known, CERTIFIED, WITH_HOST_CA, now=NOW)
     assert "known by a number" in made.blockers[0]
+
+
+PULLING = DesiredHost(
+    DESIRED.accounts, source=Source("https://ca.example.com", f"SHA256:{'A' * 43}")
+)
+READY = facts(
+    host_keys={HOST_KEY: HOST_CA.line},
+    tools=frozenset({"ssh-keygen", "curl", "cron.d"}),
+)
+
+
+def test_a_host_that_can_pull_does_and_is_registered_for_it():
+    made = plan(READY, PULLING)
+
+    after = {change.path: change for change in made.changes}
+    assert after["/usr/local/sbin/daypass-pull"].mode == 0o755
+    assert "lines of ours)" in after["/usr/local/sbin/daypass-pull"].diff
+    assert b"host=h\n" in (after["/etc/ssh/daypass/pull.conf"].after or b"")
+    assert after["/etc/cron.d/daypass"].kind is Kind.TRUST
+    assert made.register == Register("h", HOST_CA.line, ())
+
+
+def test_a_host_with_systemd_gets_timers_and_one_with_a_certificate_renews_it():
+    certified = replace(PULLING, host_certificate=True)
+    known = replace(READY, manager="systemd", unit="ssh.service")
+
+    made = plan(known, certified, WITH_HOST_CA)
+
+    after = {change.path: change.after or b"" for change in made.changes}
+    assert "/etc/systemd/system/daypass-pull.timer" in after
+    assert "/etc/systemd/system/daypass-renew.timer" in after
+    configuration = after["/etc/ssh/daypass/pull.conf"]
+    assert (
+        b"names=h.example.com\nreload=systemctl reload ssh.service\n" in configuration
+    )
+    assert made.register == Register("h", HOST_CA.line, ("h.example.com",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": (8, 0)}, "older than 8.1"),
+        ({"tools": frozenset({"ssh-keygen", "cron.d"})}, "neither curl nor wget"),
+        ({"tools": frozenset({"ssh-keygen", "wget"})}, "neither systemd nor"),
+        ({"host_keys": {}}, "no host key to sign"),
+    ],
+)
+def test_why_a_host_cannot_pull_is_said(changes, said):
+    made = plan(replace(READY, **changes), PULLING)
+
+    assert any(said in risk for risk in made.risks)
+    assert made.register is None
+    assert not any("pull" in change.path for change in made.changes)
+
+
+def test_a_name_that_is_no_host_id_is_said():
+    made = make_plan(Named("h:22"), READY, PULLING, TRUST, now=NOW)
+
+    assert any("cannot be a host id" in risk for risk in made.risks)
 
 
 def test_a_host_that_nobody_could_enter_is_left_alone():
