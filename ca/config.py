@@ -15,7 +15,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from ca.endpoints import TLSFiles, database_url, refuse_exposed_listener
+from ca.endpoints import (
+    TLSFiles,
+    database_url,
+    refuse_exposed_listener,
+    refuse_shared_listener,
+)
 from ca.errors import Misconfigured
 from ca.identity import Binding
 from ca.issuers import ClientSettings, Flow, IssuerSettings, refuse_insecure_url
@@ -55,6 +60,9 @@ class ServerTable(_Table, frozen=True):
     """The certificate for the CA's URL and its chain, PEM. Read when it changes."""
     tls_key: Text | None = None
     """Its private key, PEM. Who holds it can read ID tokens and answer as the CA."""
+    metrics_listen: Text | None = None
+    """`address:port` of `/metrics`, in plain HTTP, for whoever can reach it. They learn
+    how much is going on, and nobody's name."""
     processes: Annotated[int, Meta(ge=1, le=64)] = 2
     """Worker processes. They share nothing but the database."""
     threads: Annotated[int, Meta(ge=1, le=256)] = 16
@@ -241,6 +249,8 @@ def _validate(shape: ConfigFile, file: Path) -> Config:
     refuse_exposed_listener(
         server.listen, encrypted=tls is not None, proxies=server.trusted_proxies
     )
+    if server.metrics_listen is not None:
+        refuse_shared_listener(server.metrics_listen, server.listen)
     return Config(
         file=file,
         origin=shape.origin,

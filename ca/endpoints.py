@@ -122,12 +122,7 @@ def refuse_exposed_listener(
     listen: str, *, encrypted: bool, proxies: Sequence[object]
 ) -> None:
     """Raise `Misconfigured` where tokens would be sent in the clear."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise Misconfigured(
-            "server.listen: not an address and a port",
-            hint='write "127.0.0.1:8440", or "[::1]:8440"',
-        )
+    host, _port = _address_and_port(listen, "server.listen")
     if encrypted or proxies or is_loopback(host.strip("[]")):
         return
     raise Misconfigured(
@@ -136,3 +131,25 @@ def refuse_exposed_listener(
         hint="set server.tls_certificate and server.tls_key, or name the proxy that"
         " ends TLS in server.trusted_proxies",
     )
+
+
+def refuse_shared_listener(metrics: str, listen: str) -> None:
+    """Raise `Misconfigured` where the metrics have no port of their own.
+
+    By its port a process knows what a request may ask for.
+    """
+    _, port = _address_and_port(metrics, "server.metrics_listen")
+    if port == listen.rpartition(":")[2]:
+        raise Misconfigured(
+            "server.metrics_listen: it needs another port than server.listen"
+        )
+
+
+def _address_and_port(listen: str, what: str) -> tuple[str, str]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise Misconfigured(
+            f"{what}: not an address and a port",
+            hint='write "127.0.0.1:8440", or "[::1]:8440"',
+        )
+    return host, port

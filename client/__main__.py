@@ -79,6 +79,7 @@ _MODULES = {
     "sftp": "connect",
     "scp": "connect",
     "exec": "connect",
+    "export": "export",
     "status": "status",
     "logout": "logout",
 }

@@ -157,6 +157,11 @@ class KeyFiles:
             return None
         return Held(certificate, key_matches)
 
+    def existing(self) -> Path | None:
+        """Return the person's own key that is in use, None for one that we made."""
+        key = self._pair / _KEY
+        return key.readlink() if key.is_symlink() else None
+
     def remove(self) -> bool:
         """Remove every key and certificate of the profile; return whether any was."""
         removed = self._uninstall()

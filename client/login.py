@@ -44,6 +44,7 @@ ca-login: sign in once, then ssh for a workday
   ca-login ssh-config install              have ssh use all this by itself
   ca-login ssh | sftp | scp ... HOST       sign in if need be, and log in
   ca-login exec -- COMMAND                 the same for rsync, git, Ansible
+  ca-login export --ppk FILE               for PuTTY and WinSCP
   ca-login status                          who am I, until when
   ca-login logout                          remove key and certificate
 

@@ -20,12 +20,14 @@ from signer import (
     hosts,
     limits,
     log,
+    metrics,
     openapi,
     problems,
     registry,
     request_log,
     trust,
 )
+from signer.counters import Counters
 from signer.unchanged import Unchanged
 
 LARGEST_BODY = 32 * 1024
@@ -65,7 +67,9 @@ def unchanged_of(app: Flask) -> Unchanged:
     return unchanged
 
 
-def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
+def create_app(
+    authority: Authority, *, clock: Clock = utc_now, counters: Counters | None = None
+) -> Flask:
     """Return the application; nothing happens at import time."""
     app = Flask(__name__, static_folder=None)
     # Refused by its declared length before anything is read.
@@ -76,6 +80,7 @@ def create_app(authority: Authority, *, clock: Clock = utc_now) -> Flask:
     request_log.install(app)
     app.before_request(_refuse_disguised_path)
     problems.install(app)
+    metrics.install(app, authority, counters or metrics.new_counters())
     limits.install(app, authority, clock)
     for blueprint in (
         certificates.blueprint(authority, clock),

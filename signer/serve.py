@@ -18,7 +18,8 @@ from gunicorn.glogging import Logger
 
 from ca.authority import Authority, open_authority
 from ca.authorization import LONGEST
-from signer.app import create_app
+from signer import metrics
+from signer.app import create_app, utc_now
 from signer.tls import TLS
 from signer.worker import MOST_CONNECTIONS, Worker
 
@@ -49,6 +50,12 @@ class Server(BaseApplication):
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
         """The parent's, whose database is closed; in a worker, the worker's own."""
+        self.counters = metrics.new_counters(
+            processes=authority.config.server.processes
+        )
+        """Of all processes; this one is the parent."""
+        self.metrics_port: int | None = None
+        """Where no TLS is spoken, and no path but one is served."""
         self.tls: TLS | None = None
         """What a worker's connections speak, where it is not plain HTTP."""
         super().__init__()
@@ -57,7 +64,7 @@ class Server(BaseApplication):
         """Set what gunicorn needs; its own files and variables are not read."""
         server, files = self._authority.config.server, self._authority.config.tls
         settings: dict[str, Any] = {
-            "bind": [server.listen],
+            "bind": [server.listen, *filter(None, [server.metrics_listen])],
             "workers": server.processes,
             "worker_class": Worker,
             "worker_connections": MOST_CONNECTIONS,
@@ -76,7 +83,8 @@ class Server(BaseApplication):
             # Its own would log the path, at a level that somebody may turn on.
             "pre_request": lambda _worker, _request: None,
             "logger_class": _Log,
-            "post_fork": _hold_hangups,
+            "pre_fork": self._choose_row,
+            "post_fork": self._begin_worker,
             "post_worker_init": self._reload_on_hup,
             # Only to have it known: `signer.tls` speaks with them.
             "certfile": files and str(files.certificate),
@@ -90,7 +98,23 @@ class Server(BaseApplication):
         self._authority = open_authority(before.config, before=before)
         files = self._authority.config.tls
         self.tls = None if files is None else TLS(files)
-        return create_app(self._authority)
+        app = create_app(self._authority, counters=self.counters)
+        listen = self._authority.config.server.metrics_listen
+        if listen is not None:
+            self.metrics_port = int(listen.rpartition(":")[2])
+            self._serve_metrics(app, self.metrics_port)
+        return app
+
+    def _serve_metrics(self, app: Flask, port: int) -> None:
+        """Let nothing but metrics be served on that port, and them nowhere else."""
+        ordinary = app.wsgi_app
+        ours = metrics.application(self._authority, self.counters, utc_now)
+
+        def divided(environ: Any, start: Any) -> Any:
+            at_metrics = environ["SERVER_PORT"] == str(port)
+            return (ours if at_metrics else ordinary)(environ, start)
+
+        app.wsgi_app = divided  # type: ignore[method-assign, assignment]  # as Flask has it done
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -100,14 +124,18 @@ class Server(BaseApplication):
         """Take the policy file as it is now, in this process."""
         self._authority.reload_policy()
 
+    def _choose_row(self, arbiter: Any, worker: Any) -> None:
+        taken = {living.counters_row for living in arbiter.WORKERS.values()}
+        worker.counters_row = self.counters.free_row(taken)
+
+    def _begin_worker(self, _arbiter: object, worker: Any) -> None:
+        # Until the worker has its handler SIGHUP would end it; held, it arrives then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        self.counters.take_row(worker.counters_row)
+
     def _reload_on_hup(self, _worker: object) -> None:
         signal.signal(signal.SIGHUP, lambda _signal, _frame: self.reload_policy())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-
-
-def _hold_hangups(_arbiter: object, _worker: object) -> None:
-    # Until the worker has its handler SIGHUP would end it; held, it arrives then.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def _memory_folder() -> str | None:

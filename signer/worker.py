@@ -123,14 +123,17 @@ class Worker(ThreadWorker):
         """Accept a connection and begin to read from it."""
         try:
             sock, client = listener.accept()
-            if self.app.tls is not None:
+            tls_ = self.app.tls
+            if listener.getsockname()[1] == self.app.metrics_port:
+                tls_ = None
+            if tls_ is not None:
                 sock.settimeout(0)
-                sock = self.app.tls.wrap(sock)
+                sock = tls_.wrap(sock)
         except OSError:
             # Gone again, before or after it was accepted; taken by another process; or
             # no file descriptor left: then somebody has to leave first, within seconds.
             return
-        if self.app.tls is None and self._is_unchanged(sock, _arrived(sock)):
+        if tls_ is None and self._is_unchanged(sock, _arrived(sock)):
             # What is left unread would reset the connection, and the answer with it.
             tls.receive(sock, _CHUNK)
             sock.close()

@@ -52,7 +52,8 @@ def third_party(paths: list[Path]) -> set[str]:
 
 def extra(name: str) -> set[str]:
     lines = PROJECT["project"]["optional-dependencies"].get(name, [])
-    return {re.split(r"[^\w-]", line)[0] for line in lines}
+    # Imported by names that have no hyphen.
+    return {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in lines}
 
 
 def contract(name: str) -> dict[str, list[str]]:

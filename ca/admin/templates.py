@@ -74,6 +74,8 @@ listen = "127.0.0.1:8440"
 # The certificate and its chain, and its private key, as PEM files.
 # tls_certificate = "tls/certificate.pem"
 # tls_key = "tls/key.pem"
+# Where monitoring finds /metrics, in plain HTTP. Another port than above.
+# metrics_listen = "127.0.0.1:8441"
 # Worker processes, and requests that each works on at once.
 processes = 2
 threads = 16

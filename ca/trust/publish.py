@@ -131,6 +131,11 @@ class Trust:
             return []
         return [f"the trust bundle is not published anew: {failure.why.detail}"]
 
+    @property
+    def failed_at(self) -> datetime | None:
+        """When the last attempt to publish failed; None where the last one did not."""
+        return None if self._failure is None else self._failure.at
+
     def _news(self, now: datetime) -> PublishedCurrent | None:
         """Return what was published last, unless there may be more to say by now."""
         if self._latest is None:

@@ -130,6 +130,7 @@ def test_any_bytes_are_a_document_in_its_one_spelling_or_refused(kind):
 @pytest.mark.parametrize("kind", PARSERS)
 def test_a_line_left_out_twice_or_elsewhere_is_refused(kind):
     lines = TEXTS[kind].splitlines(keepends=True)
+    refuse(kind, TEXTS[kind] + b"more of it\n")
 
     for at, line in enumerate(lines):
         if not line.startswith((b"name ", b"key ")):

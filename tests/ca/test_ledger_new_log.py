@@ -105,6 +105,8 @@ class House:
         ):
             line = line.replace(there, here)
         command, *arguments = shlex.split(line)
+        if arguments[:2] == ["keys", "sign-roots"]:
+            arguments.append("--yes")  # what a person answers
         if command == "mv":
             if Path(arguments[0]).exists():  # else it was done before
                 Path(arguments[0]).replace(arguments[1])

@@ -112,7 +112,7 @@ def test_a_krl_that_the_bundle_does_not_name_is_refused(login, ca, keys, revoked
     said = login()
 
     assert said.status == 1
-    assert "not what the bundle names" in said.err
+    assert "not the one that the CA's trust bundle names" in said.err
     assert revoked.read_bytes() == EMPTY_KRL
     assert keys.held() == held
 

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from ca import wire
+from client.ppk import read_seed, render_ppk
 from tests.certificates import write_certificate
 from tests.login_table import ACCOUNT, CA, Bench, now
 from tests.sshd import LOOPBACK, Sshd, make_key
@@ -85,6 +86,17 @@ def test_plink_logs_in_with_a_certificate_inside_the_key_file(
     puttygen(ppk, "--certificate", file, "-o", tmp_path / "both.ppk")
 
     assert plink("-i", tmp_path / "both.ppk")
+
+
+def test_plink_logs_in_with_what_ca_login_exports(plink, bench, tmp_path):
+    signed = bench.signed()
+    seed = read_seed(bench.key.read_bytes(), public_key=bench.plain().subject_key)
+
+    (tmp_path / "ours.ppk").write_bytes(
+        render_ppk(certificate=signed, seed=seed, comment="daypass:default")
+    )
+
+    assert plink("-i", tmp_path / "ours.ppk")
 
 
 def test_plink_is_refused_with_a_certificate_that_has_ended(

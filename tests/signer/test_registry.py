@@ -7,12 +7,14 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from ca.administration import Person, RevocationRequest
 from ca.authorization import Call
 from ca.certificate import CertificateType, parse_certificate, parse_line
 from ca.hosts import make_join_token, register_host
 from ca.ledger import EntryKind
 from ca.messages import HostList, HostRegistration, HostStatus
 from ca.policy import load_policy
+from ca.revoke import lift, operator, revoke
 from ca.store import MINUTE
 from signer.app import create_app
 from tests.authority import make_ca, opened
@@ -338,6 +340,38 @@ def test_a_host_gets_its_own_keys_certified_and_no_other(client, authority, idp)
     refusal(say(client, RENEW, old), 401, "request_time_wrong")
 
     assert authority.store.log_head().tree.size == before
+
+
+def test_a_blocked_host_key_is_certified_no_more(client, authority, idp):
+    grace, web = sign_in(client, idp, "grace"), FakeHost("web1", names=(WEB,))
+    register(client, grace, web)
+    first = say(client, RENEW, web.renewal(at=NOW))
+    serial = parse_certificate(parse_line(first.text))[0].serial
+
+    stolen = RevocationRequest(reason="stolen disk", key=web.key.line)
+    revoke(authority, stolen, operator(), now=NOW)
+
+    assert authority.store.revoked_among([serial]) == {serial}
+    again = web.renewal(at=NOW.replace(second=1))
+    refusal(say(client, RENEW, again), 403, "blocked")
+
+
+def test_who_is_revoked_leaves_their_hosts_alone(client, authority, idp):
+    grace, web = sign_in(client, idp, "grace"), FakeHost("web1", names=(WEB,))
+    register(client, grace, web)
+    first = say(client, RENEW, web.renewal(at=NOW))
+    serial = parse_certificate(parse_line(first.text))[0].serial
+
+    person = Person(issuer="corp", subject="grace")
+    request = RevocationRequest(reason="stolen laptop", person=person)
+    revoke(authority, request, operator(), now=NOW)
+
+    assert authority.store.revoked_among([serial]) == set()
+    refusal(register(client, grace, FakeHost("web2")), 403, "blocked")
+    again = web.renewal(at=NOW.replace(second=1))
+    assert say(client, RENEW, again).status_code == 200
+    for block in authority.store.blocks():
+        lift(authority, block.id, "found it", operator(), now=NOW)
 
 
 def test_a_host_that_asks_too_often_waits(authority, monkeypatch):
