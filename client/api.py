@@ -36,6 +36,7 @@ from client.messages import (
 from client.provisioning import (
     Canary,
     CanaryRequest,
+    HostCertificateRequest,
     HostRegistration,
     read_canaries,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Client",
     "Discovery",
     "ExplainRequest",
+    "HostCertificateRequest",
     "HostRegistration",
     "Issuer",
     "Known",
@@ -146,6 +148,13 @@ class CA:
         """Ask for certificates that prove logins; their lines, in the same order."""
         answer = self._signed("/v1/canary-certificates", request.to_json(), signer)
         return read_canaries(answer.document(), len(request.canaries))
+
+    def certify_host(
+        self, request: HostCertificateRequest, signer: RequestSigner
+    ) -> SignResponse:
+        """Ask for a host certificate. What comes back is not yet checked."""
+        answer = self._signed("/v1/host-certificates", request.to_json(), signer)
+        return read_sign_response(answer.document())
 
     def register_host(
         self, registration: HostRegistration, signer: RequestSigner

@@ -77,3 +77,17 @@ class HostRegistration:
             "pulls": self.pulls,
         }
         return json.dumps(document).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class HostCertificateRequest:
+    """Certify a host's key for the names that people reach it by."""
+
+    public_key: str
+    """One line of its `ssh_host_*_key.pub`."""
+    principals: tuple[str, ...]
+
+    def to_json(self) -> bytes:
+        """Return the body."""
+        document = {"public_key": self.public_key, "principals": self.principals}
+        return json.dumps(document).encode()

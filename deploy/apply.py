@@ -10,6 +10,7 @@ clock. So whatever is cut, here or there, and whenever: the host ends either pro
 as it was.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from ca.errors import CAError
 from deploy import proof
 from deploy.desired import DesiredHost
 from deploy.facts import SCRIPT, Facts, parse_facts
-from deploy.failure import Blocked, HostUnreachable, NotProved, PlanChanged, StepFailed
-from deploy.plan import Plan, make_plan
+from deploy.failure import Blocked, HostUnreachable, PlanChanged
+from deploy.host_certificate import Certify, Named
+from deploy.plan import make_plan
+from deploy.planned import Plan
 from deploy.proof import Canaries, Way
+from deploy.pulling import Register
 from deploy.root import Root
 from deploy.trust import Trust
 from deploy.upload import Change
@@ -37,6 +41,11 @@ class Operator:
 
     name: str
     canaries: Canaries
+    certify: Callable[[Certify], str]
+    """Asks the CA for a host certificate; returns its line."""
+    register: Callable[[Register], None]
+    """Has the CA know a host that pulls."""
+    host_ca_keys: tuple[str, ...] = ()
     clock_seconds: int = 120
 
 
@@ -46,11 +55,11 @@ async def gather(root: Root, accounts: tuple[str, ...]) -> Facts:
 
 
 async def plan(
-    root: Root, name: str, desired: DesiredHost, trust: Trust, *, now: int
+    root: Root, named: Named, desired: DesiredHost, trust: Trust, *, now: int
 ) -> tuple[Facts, Plan]:
     """Return what a host is, and what to change there."""
     facts = await gather(root, tuple(desired.accounts))
-    return facts, make_plan(name, facts, desired, trust, now=now)
+    return facts, make_plan(named, facts, desired, trust, now=now)
 
 
 async def apply(
@@ -67,33 +76,52 @@ async def apply(
     facts, planned = seen
     if planned.blockers:
         raise Blocked(f"{planned.host}: {planned.blockers[0]}")
+    if planned.register is not None:
+        await asyncio.to_thread(operator.register, planned.register)
+    if planned.certify is not None:
+        line = await asyncio.to_thread(operator.certify, planned.certify)
+        planned = planned.with_certificate(line)
     name = f"{planned.id}-{secrets.token_hex(4)}"
     change = Change(planned, facts, name, operator.name, operator.clock_seconds)
+    done = ""
+
+    def note(step: str) -> None:
+        nonlocal done
+        done = step
+        observe(step)
+
     try:
         await root.run(change.upload())
-        observe("stage")
+        note("stage")
         for step in ("check", "arm", "swap", "reload"):
             await root.run(change.step(step))
-            observe(step)
+            note(step)
         await proof.prove(way, facts, planned.accounts, operator.canaries)
-        observe("logins")
+        if planned.certify is not None:
+            await proof.prove_host(way, planned.certify.names, operator.host_ca_keys)
+        note("logins")
         await root.run(change.step("prove"))
-        observe("prove")
+        note("prove")
     except CAError as error:
-        raise await _roll_back(root, way, change, error) from error
+        raise await _roll_back(root, way, change, error, done=done) from error
 
 
-async def _roll_back(root: Root, way: Way, change: Change, why: CAError) -> CAError:
+async def _roll_back(
+    root: Root, way: Way, change: Change, why: CAError, *, done: str
+) -> CAError:
     """Take a change back; return what to raise: why, and what the host is now."""
     try:
         await root.run(change.step("rollback"))
         await proof.prove_own(way)
     except HostUnreachable:
+        # The answer to the last step may be all that was lost.
         fate = (
-            "the host takes the change back by itself, within "
+            "all logins were proved; `ca-deploy status` says whether the change stayed"
+            if done == "logins"
+            else "the host takes the change back by itself, within "
             f"{change.clock_seconds} s; look at it then"
         )
-    except (StepFailed, NotProved) as error:
+    except CAError as error:
         fate = f"and taking it back failed: {error.detail}"
     else:
         fate = "the host is as it was, and lets you in as before"

@@ -5,13 +5,22 @@ requests, by the key and certificate of the operator, who has to be a provisione
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from client import api as client
-from client.api import CA, CanaryRequest, Misuse, RequestSigner
+from client.api import (
+    CA,
+    CanaryRequest,
+    HostCertificateRequest,
+    HostRegistration,
+    Misuse,
+    RequestSigner,
+)
 from deploy.desired import Desired
+from deploy.host_certificate import Certify
 from deploy.proof import Canaries, Canary
+from deploy.pulling import Register
 from deploy.trust import Trust
 
 _NONCE_BYTES = 16
@@ -31,9 +40,7 @@ def canaries(desired: Desired, key: Path | None) -> Canaries:
     """Return the canaries of one run; the CA is asked when the first is needed."""
 
     def mint(public_key: str, asked: Sequence[Canary], nonce: str) -> Sequence[str]:
-        if key is None:
-            raise Misuse("no key is named that signs requests", hint="add --key FILE")
-        signer = RequestSigner.open(key, key.with_name(f"{key.name}-cert.pub"))
+        signer = _signer(key)
         lines: list[str] = []
         with CA(desired.ca) as authority:
             for start in range(0, len(asked), _MOST):
@@ -47,3 +54,34 @@ def canaries(desired: Desired, key: Path | None) -> Canaries:
         return lines
 
     return Canaries(mint, secrets.token_hex(_NONCE_BYTES))
+
+
+def certifier(desired: Desired, key: Path | None) -> Callable[[Certify], str]:
+    """Return what asks the CA for a host certificate, and answers with its line."""
+
+    def certify(wanted: Certify) -> str:
+        with CA(desired.ca) as authority:
+            answer = authority.certify_host(
+                HostCertificateRequest(wanted.public_key, wanted.names), _signer(key)
+            )
+        return answer.certificate
+
+    return certify
+
+
+def registrar(desired: Desired, key: Path | None) -> Callable[[Register], None]:
+    """Return what has the CA know a host."""
+
+    def register(wanted: Register) -> None:
+        with CA(desired.ca) as authority:
+            authority.register_host(
+                HostRegistration(wanted.id, (wanted.key,), wanted.names), _signer(key)
+            )
+
+    return register
+
+
+def _signer(key: Path | None) -> RequestSigner:
+    if key is None:
+        raise Misuse("no key is named that signs requests", hint="add --key FILE")
+    return RequestSigner.open(key, key.with_name(f"{key.name}-cert.pub"))

@@ -15,7 +15,7 @@ from deploy.fleet import Event, Fleet, Outcome, Seen, Settings
 from deploy.inventory import Host, Resolver
 from deploy.options import Options
 from deploy.output import Output
-from deploy.plan import Plan, fleet_id
+from deploy.planned import Plan, fleet_id
 from deploy.report import Watcher
 from deploy.root import Asker
 from deploy.status import describe
@@ -49,7 +49,7 @@ def verify(options: Options, output: Output) -> int:
     """Prove every host, and change none."""
     fleet, hosts = _open(options, output)
     seen = _look(fleet, hosts, output)
-    operator = Operator(_name(), ca.canaries(fleet.desired, _key(options)))
+    operator = _operator(fleet, _key(options))
     _ask_for_canaries(operator, seen)
     with Watcher(output, len(seen)) as watch:
         fleet.watch = watch
@@ -156,13 +156,24 @@ def _change(options: Options, output: Output, *, undo: bool) -> int:
             hint=f"look at it above, then: ca-deploy {options.command} --plan {whole}",
         )
     key = None if undo else _key(options)
-    operator = Operator(_name(), ca.canaries(fleet.desired, key), options.clock)
+    operator = _operator(fleet, key, clock_seconds=options.clock)
     _ask_for_canaries(operator, seen)
     with Watcher(output, len(seen)) as watch:
         fleet.watch = watch
         outcomes = asyncio.run(fleet.roll_out(seen, operator))
     good = {Outcome.PROVED, Outcome.UNCHANGED}
     return DONE if set(outcomes.values()) <= good else FAILED
+
+
+def _operator(fleet: Fleet, key: Path | None, *, clock_seconds: int = 120) -> Operator:
+    return Operator(
+        _name(),
+        ca.canaries(fleet.desired, key),
+        ca.certifier(fleet.desired, key),
+        ca.registrar(fleet.desired, key),
+        fleet.trust.host_ca_keys if fleet.trust else (),
+        clock_seconds,
+    )
 
 
 def _ask_for_canaries(operator: Operator, seen: Sequence[Seen]) -> None:

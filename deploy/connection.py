@@ -65,10 +65,12 @@ class Connections:
         *,
         user: str | None = None,
         with_: Credential | None = None,
+        known: asyncssh.SSHKnownHosts | None = None,
     ) -> asyncssh.SSHClientConnection:
         """Open a new connection, never a shared one; raises one of `deploy.failure`.
 
-        `with_` is offered alone; without it, the operator's own keys and agent.
+        `with_` is offered alone; without it, the operator's own keys and agent. `known`
+        takes the place of the operator's known_hosts.
         """
         credential = with_ or own_credential(endpoint)
         tunnel = await self._tunnel(endpoint.jump)
@@ -81,7 +83,7 @@ class Connections:
                 username=user or endpoint.user,
                 client_keys=list(credential.keys) or None,
                 agent_path=credential.agent,
-                known_hosts=self._known_hosts(endpoint),
+                known_hosts=self._known_hosts(endpoint) if known is None else known,
                 host_key_alias=endpoint.alias,
                 config=None,
                 password=None,

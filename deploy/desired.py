@@ -48,6 +48,8 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     accounts: Mapping[str, tuple[str, ...]] = {}
     krl: bool | None = None
+    host_certificate: bool | None = None
+    pull: bool | None = None
     drop_in: Annotated[str, msgspec.Meta(pattern=_DROP_IN)] | None = None
     taken: Taken | None = None
 
@@ -63,6 +65,15 @@ class DesiredFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where hosts pull the trust bundle from."""
+
+    url: str
+    pin: str
+    """The root key's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredHost:
     """What one host should be."""
 
@@ -73,6 +84,10 @@ class DesiredHost:
     drop_in: str = "05-daypass.conf"
     """sshd takes the first value it reads, and reads drop-ins in the order of names."""
     taken: Taken = Taken.REFUSE
+    host_certificate: bool = False
+    """Whether one of its own keys has a certificate, so that clients know it."""
+    source: Source | None = None
+    """Where it keeps its trust files fresh from; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +110,23 @@ class Desired:
         ]
         accounts: dict[str, set[str]] = {}
         settings: dict[str, object] = {}
+        pulls = True
         for table in mine:
             for account, principals in table.accounts.items():
                 accounts.setdefault(account, set()).update(principals)
-            said = {"krl": table.krl, "drop_in": table.drop_in, "taken": table.taken}
+            said = {
+                "krl": table.krl,
+                "drop_in": table.drop_in,
+                "taken": table.taken,
+                "host_certificate": table.host_certificate,
+            }
+            pulls = pulls if table.pull is None else table.pull
             settings |= {
                 name: value for name, value in said.items() if value is not None
             }
         return DesiredHost(
             {name: tuple(sorted(accounts[name])) for name in sorted(accounts)},
+            source=Source(self.ca, self.pin) if pulls else None,
             **settings,  # type: ignore[arg-type]  # checked when they were read
         )
 

@@ -19,8 +19,10 @@ from deploy.connection import Connections
 from deploy.desired import Desired, DesiredHost
 from deploy.facts import Facts
 from deploy.failure import Blocked, Drift, PlanChanged
+from deploy.host_certificate import Named, names_of
 from deploy.inventory import Host, Resolver
-from deploy.plan import Plan, make_undo
+from deploy.plan import make_undo
+from deploy.planned import Plan
 from deploy.proof import Way, prove
 from deploy.root import Asker, Root, become_of
 from deploy.trust import Trust
@@ -159,7 +161,7 @@ class Fleet:
                 way = await self._way(connections, host)
                 root = await self._root(way, host)
                 async with root.connection:
-                    facts, plan = await self._plan(root, host)
+                    facts, plan = await self._plan(way, root, host)
             except CAError as error:
                 self.watch(Event(host.name, Outcome.FAILED, error.detail))
                 return Seen(host, failure=error)
@@ -178,7 +180,7 @@ class Fleet:
         way = await self._way(connections, each.host)
         root = await self._root(way, each.host)
         async with root.connection:
-            facts, plan = await self._plan(root, each.host)
+            facts, plan = await self._plan(way, root, each.host)
             if plan.id != each.plan.id:
                 raise PlanChanged(
                     "it is not any more what it was when the plan was made",
@@ -216,13 +218,15 @@ class Fleet:
         become = become_of(way.endpoint.user, self.settings.become)
         return Root(connection, host.name, become, self.asker)
 
-    async def _plan(self, root: Root, host: Host) -> tuple[Facts, Plan]:
+    async def _plan(self, way: Way, root: Root, host: Host) -> tuple[Facts, Plan]:
         desired = self.wanted(host)
         if self.settings.undo or self.trust is None:
             facts = await change.gather(root, tuple(desired.accounts))
             return facts, make_undo(host.name, facts)
         now = int(time.time())
-        return await change.plan(root, host.name, desired, self.trust, now=now)
+        endpoint = way.endpoint
+        named = Named(host.name, names_of(endpoint.name, endpoint.address))
+        return await change.plan(root, named, desired, self.trust, now=now)
 
     def wanted(self, host: Host) -> DesiredHost:
         """Return what a host should be."""

@@ -77,6 +77,7 @@ def _of_owners(
     facts: Facts, desired: DesiredHost, said: Mapping[str, str]
 ) -> Iterator[str]:
     """Say what is set already, by whom."""
+    yield from _revoked_keys(facts, desired, said)
     lines = sshd_config.setters(facts)
     for keyword, ours in said.items():
         if any(keyword.lower() in option.lower() for option in facts.options):
@@ -100,7 +101,6 @@ def _of_owners(
                         if line.in_match and line.keyword == keyword.lower()
                     )
                 )
-    yield from _revoked_keys(facts, desired, said)
 
 
 def _taken(

@@ -4,159 +4,61 @@ Pure: the same facts give the same plan, word for word, and its id. `apply` comp
 plan anew and goes on only when the id is the one that somebody has seen.
 """
 
-import difflib
-import hashlib
-import json
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from deploy import judgement, sshd_config
+from deploy import judgement, pulling, sshd_config
 from deploy.desired import DesiredHost
-from deploy.facts import Facts, File
-from deploy.sshd_config import KRL, PRINCIPALS
-from deploy.trust import CURRENT, ROOTS, Trust
+from deploy.facts import Facts
+from deploy.host_certificate import (
+    Certify,
+    Named,
+    against,
+    certificate_of,
+    is_good,
+)
+from deploy.planned import Change, Effect, Kind, Plan
+from deploy.pulling import Register
+from deploy.sshd_config import PRINCIPALS
+from deploy.trust import Trust
 
-_ID_DIGITS = 12
 _ORDINARY = 0o644
-
-_MODES: Mapping[str, int] = {}
-"""Of files that are not ordinary ones."""
-
-_NEWS = frozenset({ROOTS, CURRENT, KRL})
-"""What the CA signed, and may have signed again since the plan was made."""
-
-
-class Kind(StrEnum):
-    """Whose a file is: the CA's only moves forward, a rollback restores the other."""
-
-    TRUST = "trust"
-    CONFIG = "config"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A file that becomes another, comes, or goes."""
-
-    kind: Kind
-    path: str
-    before: File | None
-    after: bytes | None
-    mode: int | None = _ORDINARY
-    """Of what comes; None for that of what is there."""
-
-    @property
-    def diff(self) -> str:
-        """The change as a unified diff, or in words where it is not text."""
-        if self.path in _NEWS:
-            return f"--- {self.path}\n+++ {self.path}\n(what the CA says now)\n"
-        before = self.before.content if self.before else None
-        after = None if self.after is None else self.after.decode("utf-8", "replace")
-        lines = difflib.unified_diff(
-            _lines(before),
-            _lines(after),
-            "/dev/null" if before is None else self.path,
-            "/dev/null" if after is None else self.path,
-        )
-        said = "".join(lines)
-        return said or f"--- {self.path}\n+++ {self.path}\n(its mode or owner)\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What sshd would use of a keyword, before and after."""
-
-    keyword: str
-    account: str
-    """Empty: for nobody in particular."""
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to change on one host, and what to know before."""
-
-    host: str
-    changes: tuple[Change, ...]
-    effects: tuple[Effect, ...]
-    accounts: Mapping[str, tuple[str, ...]]
-    """Each account with the principals it takes."""
-    folder: str | None
-    """That of the drop-ins."""
-    risks: tuple[str, ...] = ()
-    blockers: tuple[str, ...] = ()
-    """Why this host is left alone."""
-    undoes: str | None = None
-    """The name of the change that this takes back, if it does."""
-
-    @property
-    def id(self) -> str:
-        """A name for exactly this plan."""
-        document = [
-            self.host,
-            [
-                (c.kind, c.path, _digest(c.before), _hash(c.after), c.mode)
-                for c in self.changes
-                if c.path not in _NEWS
-            ],
-            [(e.keyword, e.account, e.before, e.after) for e in self.effects],
-            [*self.blockers, *self.accounts.items(), self.undoes],
-        ]
-        return _hash(json.dumps(document).encode())[:_ID_DIGITS]
-
-    def expected(self) -> tuple[Effect, ...]:
-        """Return what must hold afterwards: at large, and for each account."""
-        whole = tuple(effect for effect in self.effects if not effect.account)
-        return whole + tuple(
-            Effect(e.keyword, account, "", e.after)
-            for account in self.accounts
-            for e in whole
-        )
-
-    def render(self) -> str:
-        """Return the plan as people read it."""
-        if self.blockers:
-            return "".join(f"{self.host}: left alone: {why}\n" for why in self.blockers)
-        if not self.changes:
-            return f"{self.host}: nothing to {'undo' if self.undoes else 'change'}\n"
-        lines = [f"{self.host}: {len(self.changes)} files, plan {self.id}\n"]
-        lines += [
-            f"  {name} takes {', '.join(p)}\n" for name, p in self.accounts.items()
-        ]
-        lines += [
-            f"  {e.keyword}{f' for {e.account}' if e.account else ''}: "
-            f"{e.before} -> {e.after}\n"
-            for e in self.effects
-            if e.before != e.after
-        ]
-        lines += [f"  mind: {risk}\n" for risk in self.risks]
-        lines += [f"  {line}\n" for c in self.changes for line in c.diff.splitlines()]
-        return "".join(lines)
 
 
 def make_plan(
-    host: str, facts: Facts, desired: DesiredHost, trust: Trust, *, now: int
+    named: Named, facts: Facts, desired: DesiredHost, trust: Trust, *, now: int
 ) -> Plan:
     """Return what to change on a host; `now` is our clock, in Unix seconds."""
     said = sshd_config.settings(krl=desired.krl)
-    placement = sshd_config.place(facts, desired.drop_in, said)
+    key = certificate_of(facts, named.names)
+    certificate = key if desired.host_certificate else None
+    pull = _pull(named, facts, desired, key)
+    lines = said | ({"HostCertificate": certificate.path} if certificate else {})
+    needed = certificate and not is_good(facts, certificate, trust, now=now)
+    placement = sshd_config.place(facts, desired.drop_in, lines)
     changes = [
+        *_certificate_change(certificate if needed else None, facts),
         *_changes(Kind.TRUST, trust.files(facts, krl=desired.krl), facts),
+        *_changes(Kind.TRUST, pull.files, facts),
         *_changes(Kind.CONFIG, _principals(facts, desired), facts),
         *_changes(Kind.CONFIG, _encoded(placement.files), facts),
     ]
-    effects = _effects(facts, said, desired.accounts)
+    effects = _effects(facts, lines, desired.accounts)
     judged = judgement.judge(facts, desired, trust, said, now=now)
+    blockers = [*judged.blockers, *_odd_files(changes)]
+    if desired.host_certificate:
+        blockers += against(certificate, trust)
     return Plan(
-        host,
+        named.name,
         tuple(changes),
         effects,
         desired.accounts,
         placement.folder,
-        judged.risks if changes else (),
-        (*judged.blockers, *_odd_files(changes)),
+        (*judged.risks, *pull.risks) if changes else (),
+        tuple(blockers),
+        certificate if needed else None,
+        pull.register if changes else None,
     )
 
 
@@ -174,13 +76,38 @@ def make_undo(host: str, facts: Facts) -> Plan:
     folders = {path.rpartition("/")[0] for path in facts.undo}
     drop_ins = folders - {PRINCIPALS, facts.config.rpartition("/")[0]}
     folder = next(iter(sorted(drop_ins)), None)
-    return Plan(host, changes, (), {}, folder, (), blockers, facts.last or "-")
+    return Plan(host, changes, (), {}, folder, (), blockers, undoes=facts.last or "-")
 
 
-def fleet_id(plans: Iterable[Plan]) -> str:
-    """Return a name for exactly these plans."""
-    ids = "".join(f"{plan.host} {plan.id}\n" for plan in plans)
-    return _hash(ids.encode())[:_ID_DIGITS]
+@dataclass(frozen=True, slots=True)
+class _Pulling:
+    files: Mapping[str, bytes | None]
+    register: Register | None
+    risks: tuple[str, ...]
+
+
+def _pull(
+    named: Named, facts: Facts, desired: DesiredHost, key: Certify | None
+) -> _Pulling:
+    """Return what keeps the trust files fresh, or why nothing does."""
+    if desired.source is None:
+        return _Pulling({}, None, ("no pull: what is revoked later opens this host",))
+    reasons = tuple(pulling.reasons_not_to_pull(named, facts, key))
+    if reasons or key is None:
+        return _Pulling({}, None, tuple(f"no pull: {reason}" for reason in reasons))
+    made = pulling.files(named, facts, desired, key, desired.source)
+    return _Pulling(
+        {file.path: file.content.encode() for file in made},
+        pulling.registration(named, desired, key),
+        (),
+    )
+
+
+def _certificate_change(certify: Certify | None, facts: Facts) -> Iterable[Change]:
+    """Make room for the certificate, which the CA is asked for when it comes to it."""
+    if certify is not None:
+        before = facts.files.get(certify.path)
+        yield Change(Kind.TRUST, certify.path, before, b"")
 
 
 def _odd_files(changes: Iterable[Change]) -> Iterable[str]:
@@ -212,7 +139,7 @@ def _changes(
         before = facts.files.get(path)
         # The main file was there before us, and keeps the mode that it has.
         kept = path == facts.config and before is not None
-        mode = None if kept else _MODES.get(path, _ORDINARY)
+        mode = None if kept else pulling.MODES.get(path, _ORDINARY)
         same = (
             before is not None
             and before.content is not None
@@ -234,7 +161,7 @@ def _effects(
     facts: Facts, said: Mapping[str, str], accounts: Iterable[str]
 ) -> tuple[Effect, ...]:
     whole = tuple(
-        Effect(keyword, "", facts.value(keyword.lower()), value)
+        Effect(keyword, "", _before(facts, keyword.lower(), value), value)
         for keyword, value in said.items()
     )
     return whole + tuple(
@@ -246,13 +173,7 @@ def _effects(
     )
 
 
-def _lines(text: str | None) -> list[str]:
-    return [] if text is None else text.splitlines(keepends=True)
-
-
-def _digest(file: File | None) -> str:
-    return "absent" if file is None else f"{file.mode} {file.sum}"
-
-
-def _hash(content: bytes | None) -> str:
-    return "absent" if content is None else hashlib.sha256(content).hexdigest()
+def _before(facts: Facts, keyword: str, ours: str) -> str:
+    """Return what holds; ours, where it is one of several that do."""
+    several = facts.effective.get("", {}).get(keyword, ())
+    return ours if ours in several else facts.value(keyword)

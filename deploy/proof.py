@@ -9,13 +9,13 @@ shuts out addresses that fail often.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncssh
 
 from deploy.connection import Connections, Credential
 from deploy.facts import Facts
-from deploy.failure import HostUnreachable, LoginRefused, NotProved
+from deploy.failure import HostKeyUnknown, HostUnreachable, LoginRefused, NotProved
 from deploy.inventory import Endpoint
 
 _FRESH_SECONDS = 240
@@ -49,6 +49,7 @@ class Canaries:
     _wanted: dict[Canary, None] = field(default_factory=dict)
     _lines: Mapping[Canary, str] = field(default_factory=dict)
     _made: float = 0.0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def expect(
         self, plan_accounts: Mapping[str, tuple[str, ...]], facts: Facts
@@ -65,12 +66,13 @@ class Canaries:
         if self._wanted:
             self._ask()
 
-    def credential(self, canary: Canary) -> Credential:
+    async def credential(self, canary: Canary) -> Credential:
         """Return a canary; asks the CA for all of them when it has to."""
-        stale = time.monotonic() - self._made > _FRESH_SECONDS
-        if stale or canary not in self._lines:
-            self._wanted[canary] = None
-            self._ask()
+        async with self._turn:
+            stale = time.monotonic() - self._made > _FRESH_SECONDS
+            if stale or canary not in self._lines:
+                self._wanted[canary] = None
+                await asyncio.to_thread(self._ask)
         return self._pair(asyncssh.import_certificate(self._lines[canary]))
 
     def foreign(self, principals: tuple[str, ...]) -> Credential:
@@ -146,6 +148,24 @@ async def prove_own(way: Way) -> None:
     connection.close()
 
 
+async def prove_host(
+    way: Way, names: tuple[str, ...], host_ca_keys: tuple[str, ...]
+) -> None:
+    """Raise `NotProved` unless a client that knows the host CA alone knows the host."""
+    for name in names:
+        lines = "".join(f"@cert-authority {name} {key}\n" for key in host_ca_keys)
+        endpoint = replace(way.endpoint, alias=name)
+        try:
+            connection = await way.connections.open(
+                endpoint, known=asyncssh.import_known_hosts(lines)
+            )
+        except (HostKeyUnknown, HostUnreachable) as error:
+            raise NotProved(
+                f"a client that knows the host CA does not know {name}: {error.detail}"
+            ) from error
+        connection.close()
+
+
 async def _prove_account(
     way: Way,
     facts: Facts,
@@ -153,7 +173,7 @@ async def _prove_account(
     principals: tuple[str, ...],
     canaries: Canaries,
 ) -> None:
-    credential = canaries.credential(Canary(principals, facts.connection[0]))
+    credential = await canaries.credential(Canary(principals, facts.connection[0]))
     try:
         connection = await way.connections.open(
             way.endpoint, user=account, with_=credential

@@ -53,7 +53,7 @@ class Placement:
 
 
 def settings(*, krl: bool) -> dict[str, str]:
-    """Return what sshd is to be told, by keyword as it spells it."""
+    """Return what sshd is to be told about users, by keyword as it spells it."""
     said = {
         "TrustedUserCAKeys": CA_KEYS,
         "AuthorizedPrincipalsFile": f"{PRINCIPALS}/%u",
@@ -136,7 +136,8 @@ def _folder(facts: Facts, plain: str) -> str | None:
 
 def _beaten(facts: Facts, plain: str, drop_in: str, said: Mapping[str, str]) -> bool:
     """Say whether something that sshd reads before our drop-in sets what ours does."""
-    ours = {keyword.lower() for keyword in said}
+    # Every HostCertificate counts; of the others the first.
+    ours = {keyword.lower() for keyword in said} - {"hostcertificate"}
     folder = PurePosixPath(drop_in).parent
     for setter in _setters(facts, facts.config, plain):
         if setter.path == facts.config:

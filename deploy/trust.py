@@ -28,6 +28,8 @@ class Trust:
     roots: bytes
     current: bytes
     krl: bytes
+    host_ca_keys: tuple[str, ...] = ()
+    """Which may certify hosts; `<type> <base64>`."""
 
     @classmethod
     def of(cls, bundle: Bundle, krl: bytes) -> "Trust":
@@ -40,6 +42,7 @@ class Trust:
             bundle.roots_document,
             bundle.current_document,
             krl,
+            tuple(trusted.key for trusted in bundle.roots.host_ca),
         )
 
     def is_older_than(self, facts: Facts) -> bool:

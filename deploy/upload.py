@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from deploy.facts import Facts
-from deploy.plan import Plan
+from deploy.planned import Plan
 
 STATE = "/var/lib/daypass/deploy"
 """Where a host keeps what was changed, and its lock."""

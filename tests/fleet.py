@@ -11,15 +11,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ca.certificate import parse_line, render_line
+from ca.certificate import CertificateType, parse_line, render_line
 from deploy import apply
 from deploy.apply import Operator
 from deploy.connection import Connections
 from deploy.desired import DesiredHost
 from deploy.facts import Facts
+from deploy.host_certificate import Certify, Named, names_of
 from deploy.inventory import Endpoint, Resolver
-from deploy.plan import Plan
+from deploy.planned import Plan
 from deploy.proof import Canaries, Canary, Way
+from deploy.pulling import Register
 from deploy.root import Asker, Root, become_of
 from deploy.trust import Trust
 from tests.certificates import ThrowawayCA, certificate
@@ -39,6 +41,7 @@ class Office:
     ca: ThrowawayCA = field(default_factory=ThrowawayCA)
     clock_seconds: int = 60
     password: str = PASSWORD
+    registered: list[Register] = field(default_factory=list)
     minter: "Office | None" = None
     """Whose CA makes the canaries, where it is not ours."""
 
@@ -47,7 +50,7 @@ class Office:
         """What the CA publishes."""
         keys = f"{self.ca.line}\n".encode()
         roots, current = b"daypass-roots-v1\nversion 7\n", b"version 9\n"
-        return Trust(7, 9, keys, roots, current, EMPTY_KRL)
+        return Trust(7, 9, keys, roots, current, EMPTY_KRL, (self.ca.line,))
 
     @property
     def config(self) -> Path:
@@ -92,11 +95,28 @@ class Office:
             for canary in asked
         ]
 
+    def certify_host(self, wanted: Certify) -> str:
+        """Make a host certificate; the one CA key here certifies hosts, too."""
+        now = int(time.time())
+        made = certificate(
+            type=CertificateType.HOST,
+            subject_key=parse_line(wanted.public_key),
+            key_id="host",
+            principals=wanted.names,
+            valid_after=now - 60,
+            valid_before=now + 3600,
+            extensions=(),
+        )
+        return render_line(self.ca.certify(made), "host")
+
     def operator(self) -> Operator:
         """Return who is at work, with canaries of a new run."""
         return Operator(
             getpass.getuser(),
             Canaries((self.minter or self).mint, NONCE),
+            self.certify_host,
+            self.registered.append,
+            (self.ca.line,),
             self.clock_seconds,
         )
 
@@ -134,7 +154,11 @@ class Visit:
     async def plan(self, desired: DesiredHost) -> tuple[Facts, Plan]:
         """Look, and plan."""
         return await apply.plan(
-            self.root, self.name, desired, self.office.trust, now=int(time.time())
+            self.root,
+            Named(self.name, names_of(self.name, self.endpoint.address)),
+            desired,
+            self.office.trust,
+            now=int(time.time()),
         )
 
     async def apply(

@@ -57,7 +57,6 @@ Port {port}
 ListenAddress {address}
 HostKey /etc/ssh/ssh_host_ed25519_key
 PidFile none
-StrictModes no
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no

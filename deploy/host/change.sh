@@ -1,3 +1,4 @@
+#!/bin/sh
 # One change of a host, in steps; each is one run of this script, as root, beside what
 # `deploy.apply` put into the folder of the change:
 #
@@ -74,6 +75,7 @@ stage_one() {
         cp -p "$4" "$dir/old/$2" || fail "cannot back up $4"
     fi
     [ -f "$dir/new/$2" ] || return 0
+    mkdir -p "$(dirname "$4")" || fail "cannot make the folder of $4"
     staged=$(beside "$4")
     rm -f "$staged"
     # A copy first: it has the mode and owner of what is there.
@@ -138,8 +140,9 @@ compare() { # compare CONFIG: is each value that sshd would use the one we mean?
         if [ "$account" = - ]; then said=$("$sshd" -T -f "$1" 2>&1)
         else said=$("$sshd" -T -f "$1" -C "user=$account,$where" 2>&1); fi
         found=$(echo "$said" | awk -v k="$keyword" \
-            'tolower($1) == k { sub(/^[^ ]* /, ""); print; exit }')
-        [ "${found:-none}" = "$value" ] ||
+            'tolower($1) == k { sub(/^[^ ]* /, ""); print }')
+        # HostCertificate may stand there several times.
+        echo "${found:-none}" | grep -Fqx -e "$value" ||
             fail "sshd would use $keyword ${found:-none} for $account, and not $value"
     done 3<"$dir/expect"
 }
@@ -257,9 +260,20 @@ prove() {
     mv "$dir/armed" "$dir/proved" 2>/dev/null || fail "too late: the clock has run out"
     stop_clock
     # What was undone is not undone again: there is nothing before it that we know.
+    start_timers
     if [ "$undoes" = yes ]; then rm -f "$state/last"
     else echo "$id" >"$state/.last" && mv "$state/.last" "$state/last"; fi
     drop_lock
+}
+
+# What is staged may be a unit that systemd has to hear of.
+start_timers() {
+    timers=$(sed -n 's,^trust .* /etc/systemd/system/\([^/]*\.timer\)$,\1,p' "$dir/manifest")
+    [ -n "$timers" ] && [ -d /run/systemd/system ] || return 0
+    systemctl daemon-reload
+    for timer in $timers; do
+        systemctl enable --quiet --now "$timer" || echo "cannot start $timer" >&2
+    done
 }
 
 stop_clock() {
@@ -328,6 +342,9 @@ revive() {
 }
 
 main() {
+    sshd='' config='' folder='' listener='' unit='' command='' where=''
+    owner='' undoes='' lock_seconds=''
+    # shellcheck source=/dev/null
     . "$dir/settings" || fail "there is no change $id on this host"
     case $1 in
     stage | check | arm | swap | trust | reload | prove | rollback | clock) "$@" ;;

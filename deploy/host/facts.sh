@@ -1,3 +1,4 @@
+#!/bin/sh
 # Prints what a host is, and changes nothing. POSIX sh; root runs it.
 #
 #     sh -s -- "$SSH_CONNECTION" ACCOUNT... < facts.sh
@@ -55,7 +56,7 @@ find_listener() {
 }
 
 read_listener() {
-    sshd= line= config=/etc/ssh/sshd_config unit=
+    sshd='' line='' config=/etc/ssh/sshd_config unit=''
     if [ -n "$listener" ]; then
         title=$(title_of "$listener")
         # Since 8.2 the title is "sshd: COMMAND LINE [listener] ..."; before, it is the
@@ -127,7 +128,7 @@ read_sshd() {
 read_config() {
     file "$config" text
     sed -n 's/^[[:space:]]*[Ii][Nn][Cc][Ll][Uu][Dd][Ee][[:space:]=]*//p' "$config" \
-        2>/dev/null | tr -d '"' | tr ' \t' '\n\n' | while read -r pattern; do
+        2>/dev/null | tr -d '"' | tr -s ' \t' '\n' | while read -r pattern; do
         case $pattern in '') continue ;; /*) ;; *) pattern=/etc/ssh/$pattern ;; esac
         for found in $pattern; do
             [ ! -f "$found" ] || file "$found" text
@@ -157,6 +158,7 @@ read_host_keys() {
         while read -r path; do
             record hostkey "$path"
             [ ! -r "$path.pub" ] || head -n 1 "$path.pub" | quote
+            [ ! -f "$path-cert.pub" ] || file "$path-cert.pub" text
         done
 }
 
@@ -168,6 +170,10 @@ read_ours() {
         */revoked.krl) file "$found" ;;
         *) [ ! -f "$found" ] || file "$found" text ;;
         esac
+    done
+    for found in /usr/local/sbin/daypass-* /etc/cron.d/daypass* \
+        /etc/systemd/system/daypass-*; do
+        [ ! -f "$found" ] || file "$found" text
     done
     state=/var/lib/daypass/deploy
     [ ! -d "$state/lock" ] || record lock "$(cat "$state/lock/owner" 2>/dev/null)"
@@ -189,12 +195,14 @@ main() {
     record root "$(id -u)"
     record connection "$connection"
     record clock "$(date -u +%s)"
+    # shellcheck source=/dev/null
     record os "$(uname -s)" "$(. /etc/os-release 2>/dev/null; echo "${ID:--}" "${VERSION_ID:--}")"
     if [ -d /run/systemd/system ]; then record manager systemd
     elif [ -d /run/openrc ]; then record manager openrc
     else record manager none; fi
     record selinux "$(getenforce 2>/dev/null || echo none)"
     record space "$(df -Pk /etc 2>/dev/null | awk 'NR == 2 { print $4 }')"
+    [ ! -d /etc/cron.d ] || record tool cron.d
     for tool in ssh-keygen curl wget systemd-run crontab setsid visudo; do
         ! has "$tool" || record tool "$tool"
     done

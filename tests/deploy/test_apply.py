@@ -14,7 +14,7 @@ import pytest
 
 from deploy.apply import STEPS, apply
 from deploy.desired import DesiredHost
-from deploy.failure import NotProved, PlanChanged, StepFailed
+from deploy.failure import HostUnreachable, NotProved, PlanChanged, StepFailed
 from tests.fleet import Office
 from tests.targets import Target, make_login, wait_until
 
@@ -168,6 +168,40 @@ def test_a_login_that_fails_takes_the_change_back(office, target):
     assert clocks() == []
 
 
+def test_what_is_lost_with_the_last_answer_is_said(office, target):
+    async def cut():
+        async with office.on("t0") as visit:
+
+            def observe(done):
+                if done == "logins":
+                    visit.root.connection.abort()
+
+            await visit.apply(DESIRED, observe)
+
+    with pytest.raises(HostUnreachable, match="says whether the change stayed"):
+        run(cut())
+
+    run_out()
+    wait_until(lambda: not target.path("var/lib/daypass/deploy/lock").exists(), 20)
+
+
+def test_what_a_lost_connection_leaves_to_the_host_is_said(office, target):
+    async def cut():
+        async with office.on("t0") as visit:
+
+            def observe(done):
+                if done == "swap":
+                    visit.root.connection.abort()
+
+            await visit.apply(DESIRED, observe)
+
+    with pytest.raises(HostUnreachable, match="takes the change back by itself"):
+        run(cut())
+
+    run_out()
+    wait_until(lambda: not target.path("var/lib/daypass/deploy/lock").exists(), 20)
+
+
 def test_a_host_that_changed_meanwhile_is_left_alone(office, target):
     async def change_between():
         async with office.on("t0") as visit:
@@ -208,6 +242,27 @@ def test_a_change_is_proved_and_the_second_changes_nothing(office, target):
     assert "Accepted publickey for deploy" in target.log
     assert clocks() == []
     assert lets_in(office)
+
+
+def test_a_client_that_knows_the_host_ca_alone_knows_the_host(office, target):
+    certified = DesiredHost(DESIRED.accounts, host_certificate=True)
+    known = office.folder / "host_ca"
+    known.write_text(f"@cert-authority t0 {office.ca.line}\n")
+    only = [f"UserKnownHostsFile={known}", "HostKeyAlias=t0"]
+    options = [word for one in only for word in ("-o", one)]
+
+    first = run(deploy(office, certified))
+    second = run(look(office, certified))
+
+    assert first.certify is not None
+    assert second.changes == ()
+    said = subprocess.run(
+        ["ssh", *options, "-F", office.config, "-o", "BatchMode=yes", "t0", "echo in"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stdout == "in\n", said.stderr
 
 
 def test_an_account_that_is_not_named_any_more_takes_no_certificate(office, target):

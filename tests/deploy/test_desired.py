@@ -3,7 +3,7 @@
 import pytest
 
 from client.api import Misuse
-from deploy.desired import DesiredHost, Taken, load
+from deploy.desired import DesiredHost, Source, Taken, load
 
 WHOLE = """\
 version = 1
@@ -20,6 +20,8 @@ taken = "replace"
 [group.old]
 krl = false
 drop_in = "00-daypass.conf"
+pull = false
+host_certificate = true
 """.format(pin="A" * 43)
 
 
@@ -32,7 +34,8 @@ def file(tmp_path):
 
 def test_every_host_gets_what_is_for_all(file):
     assert load(file).for_host(["all"]) == DesiredHost(
-        {"deploy": ("dev", "ops"), "root": ("root",)}
+        {"deploy": ("dev", "ops"), "root": ("root",)},
+        source=Source("https://ca.example.com", f"SHA256:{'A' * 43}"),
     )
 
 
@@ -46,6 +49,8 @@ def test_groups_add_accounts_and_principals(file):
     }
     assert merged.taken is Taken.REPLACE
     assert merged.krl is False
+    assert merged.source is None
+    assert merged.host_certificate
     assert merged.drop_in == "00-daypass.conf"
 
 

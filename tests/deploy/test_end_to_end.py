@@ -42,6 +42,13 @@ match      = { groups = ["dev", "oncall"] }
 principals = ["dev"]
 validity   = "10h"
 
+[[host]]
+name     = "web"
+issuer   = "corp"
+match    = { groups = ["oncall"] }
+names    = ["web1", "web2"]
+validity = "1h"
+
 [roles]
 provisioner = { issuer = "corp", groups = ["oncall"] }
 """
@@ -53,6 +60,7 @@ pin = "{pin}"
 
 [host]
 accounts = {{ root = ["root"], deploy = ["dev"] }}
+host_certificate = true
 """
 
 
@@ -172,6 +180,28 @@ def test_a_fleet_is_rolled_out_as_the_documents_say(desk, hosts):
     }
 
 
+def test_hosts_are_known_to_the_ca_and_pull_by_themselves(desk, hosts, signer):
+    _, (one, _) = hosts
+
+    pulled = subprocess.run(
+        ["ssh", "-F", "ssh_config", "web1", "/usr/local/sbin/daypass-pull"],
+        cwd=desk.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = desk.type("ca-deploy status --limit web1")
+
+    assert pulled.returncode == 0, pulled.stderr
+    assert "result=ok" in one.path("etc/ssh/daypass/status").read_text()
+    assert "pull: result ok" in told.stdout
+    assert one.path("etc/cron.d/daypass").exists()
+    # It says to the CA which bundle it has, with the key that it was registered with.
+    served, _ = signer
+    reports = [line for line in served.said() if line.get("path") == "/v1/host-reports"]
+    assert [(line["host"], line["status"]) for line in reports] == [("web1", 204)]
+
+
 def test_somebody_s_certificate_opens_what_was_deployed(desk, hosts, signer):
     served, idp = signer
     line = (desk.folder / "default.pub").read_text().strip()
@@ -189,6 +219,20 @@ def test_somebody_s_certificate_opens_what_was_deployed(desk, hosts, signer):
     )
 
     assert said.stdout == "deploy\n", said.stderr
+
+
+def test_a_host_shows_a_certificate_of_the_host_ca(desk, hosts):
+    _, (_, two) = hosts
+    said = subprocess.run(
+        ["ssh-keygen", "-L", "-f", two.path("etc/ssh/ssh_host_ed25519_key-cert.pub")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert "host certificate" in said
+    assert "                web2\n" in said
+    assert two.path("etc/cron.d/daypass-renew").exists()
 
 
 def test_drift_has_an_exit_code_of_its_own(desk, hosts):

@@ -11,7 +11,7 @@ from client.api import parse_pin
 from deploy.desired import Desired, HostTable
 from deploy.fleet import Event, Fleet, Outcome, Seen, Settings, waves
 from deploy.inventory import Host, Resolver
-from deploy.plan import Change, Effect, Kind, Plan
+from deploy.planned import Change, Effect, Kind, Plan
 from deploy.root import Asker
 from deploy.status import describe
 from tests.fleet import Office

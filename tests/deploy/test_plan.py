@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.desired import DesiredHost, Taken
+from ca.certificate import CertificateType, parse_line, render_line
+from deploy.desired import DesiredHost, Source, Taken
 from deploy.facts import Account, parse_facts
 from deploy.failure import BadReport
-from deploy.plan import Kind, fleet_id, make_plan, make_undo
+from deploy.host_certificate import Named, names_of
+from deploy.plan import make_plan, make_undo
+from deploy.planned import Kind, fleet_id
+from deploy.pulling import Register
 from deploy.sshd_config import without_block
 from deploy.trust import Trust
+from tests.certificates import ThrowawayCA, certificate, ed25519_blob
 from tests.known import FOLDER, INCLUDE, MAIN, NOW, facts, text
 
 DROP_IN = f"{FOLDER}/05-daypass.conf"
@@ -18,7 +23,7 @@ TRUST = Trust(7, 9, b"ssh-ed25519 AAAA\n", b"version 7\n", b"version 9\n", b"krl
 
 
 def plan(known, desired=DESIRED, trust=TRUST):
-    return make_plan("h", known, desired, trust, now=NOW)
+    return make_plan(Named("h", ("h.example.com",)), known, desired, trust, now=NOW)
 
 
 def changed(known, desired=DESIRED):
@@ -195,6 +200,158 @@ def test_a_link_is_not_replaced_by_a_file():
     linked = facts("Port 22\n", {MAIN: text("Port 22\n", "lrwxrwxrwx")})
 
     assert "is no plain file" in plan(linked).blockers[0]
+
+
+CERTIFIED = DesiredHost(DESIRED.accounts, host_certificate=True)
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+HOST_CA = ThrowawayCA()
+WITH_HOST_CA = replace(TRUST, host_ca_keys=(HOST_CA.line,))
+
+
+def host_certificate(key, **changes):
+    ordinary = {
+        "type": CertificateType.HOST,
+        "subject_key": parse_line(key.line),
+        "principals": ("h.example.com",),
+        "valid_after": NOW - 60,
+        "valid_before": NOW + 3600,
+        "extensions": (),
+    }
+    return render_line(HOST_CA.certify(certificate(**(ordinary | changes))), "host")
+
+
+def with_certificate(content, key):
+    known = facts(host_keys={"/etc/ssh/rsa": "ssh-rsa AAAA", HOST_KEY: key.line})
+    done = settle(known, plan(known, CERTIFIED, WITH_HOST_CA))
+    files = done.files | {f"{HOST_KEY}-cert.pub": text(content)}
+    return replace(done, files=files)
+
+
+def test_a_host_is_certified_by_its_ed25519_key():
+    known = facts(host_keys={"/etc/ssh/rsa": "ssh-rsa AAAA", HOST_KEY: HOST_CA.line})
+
+    made = plan(known, CERTIFIED, WITH_HOST_CA)
+
+    assert made.certify is not None
+    assert made.certify.path == f"{HOST_KEY}-cert.pub"
+    assert made.certify.names == ("h.example.com",)
+    assert "(to be asked of the CA)" in made.render()
+    given = made.with_certificate("line\n").changes
+    assert [c.after for c in given if c.path == made.certify.path] == [b"line\n"]
+
+
+def test_a_good_host_certificate_is_not_asked_for_again():
+    key = ThrowawayCA()
+
+    settled = with_certificate(host_certificate(key), key)
+
+    assert plan(settled, CERTIFIED, WITH_HOST_CA).changes == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"valid_before": NOW},
+        {"valid_after": NOW - 3600, "valid_before": NOW + 3599},
+        {"principals": ("other.example.com",)},
+        {"subject_key": ed25519_blob()},
+        {"type": CertificateType.USER},
+    ],
+)
+def test_a_host_certificate_that_will_not_do_is_asked_for_anew(changes):
+    key = ThrowawayCA()
+
+    settled = with_certificate(host_certificate(key, **changes), key)
+
+    assert plan(settled, CERTIFIED, WITH_HOST_CA).certify is not None
+
+
+def test_a_host_certificate_of_another_ca_or_none_is_asked_for_anew():
+    key = ThrowawayCA()
+    good = with_certificate(host_certificate(key), key)
+    stranger = replace(TRUST, host_ca_keys=(ThrowawayCA().line,))
+
+    assert plan(good, CERTIFIED, stranger).certify is not None
+    assert plan(with_certificate("garbage\n", key), CERTIFIED, WITH_HOST_CA).certify
+
+
+@pytest.mark.parametrize(
+    ("known", "trust", "said"),
+    [
+        (facts(), WITH_HOST_CA, "no host key"),
+        (facts(host_keys={HOST_KEY: HOST_CA.line}), TRUST, "no host CA key"),
+    ],
+)
+def test_why_a_host_can_have_no_certificate_is_said(known, trust, said):
+    assert said in "\n".join(plan(known, CERTIFIED, trust).blockers)
+
+
+def test_a_number_is_no_name():
+    assert names_of("web1", "192.0.2.7") == ("web1",)
+    assert names_of("web1", "Web1.example.com") == ("web1.example.com",)
+    assert names_of("2001:db8::1", "2001:db8::1") == ()
+    known = facts(host_keys={HOST_KEY: HOST_CA.line})
+    made = make_plan(Named("192.0.2.7"), known, CERTIFIED, WITH_HOST_CA, now=NOW)
+    assert "known by a number" in made.blockers[0]
+
+
+PULLING = DesiredHost(
+    DESIRED.accounts, source=Source("https://ca.example.com", f"SHA256:{'A' * 43}")
+)
+READY = facts(
+    host_keys={HOST_KEY: HOST_CA.line},
+    tools=frozenset({"ssh-keygen", "curl", "cron.d"}),
+)
+
+
+def test_a_host_that_can_pull_does_and_is_registered_for_it():
+    made = plan(READY, PULLING)
+
+    after = {change.path: change for change in made.changes}
+    assert after["/usr/local/sbin/daypass-pull"].mode == 0o755
+    assert "lines of ours)" in after["/usr/local/sbin/daypass-pull"].diff
+    assert b"host=h\n" in (after["/etc/ssh/daypass/pull.conf"].after or b"")
+    assert after["/etc/cron.d/daypass"].kind is Kind.TRUST
+    assert made.register == Register("h", HOST_CA.line, ())
+
+
+def test_a_host_with_systemd_gets_timers_and_one_with_a_certificate_renews_it():
+    certified = replace(PULLING, host_certificate=True)
+    known = replace(READY, manager="systemd", unit="ssh.service")
+
+    made = plan(known, certified, WITH_HOST_CA)
+
+    after = {change.path: change.after or b"" for change in made.changes}
+    assert "/etc/systemd/system/daypass-pull.timer" in after
+    assert "/etc/systemd/system/daypass-renew.timer" in after
+    configuration = after["/etc/ssh/daypass/pull.conf"]
+    assert (
+        b"names=h.example.com\nreload=systemctl reload ssh.service\n" in configuration
+    )
+    assert made.register == Register("h", HOST_CA.line, ("h.example.com",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": (8, 0)}, "older than 8.1"),
+        ({"tools": frozenset({"ssh-keygen", "cron.d"})}, "neither curl nor wget"),
+        ({"tools": frozenset({"ssh-keygen", "wget"})}, "neither systemd nor"),
+        ({"host_keys": {}}, "no host key to sign"),
+    ],
+)
+def test_why_a_host_cannot_pull_is_said(changes, said):
+    made = plan(replace(READY, **changes), PULLING)
+
+    assert any(said in risk for risk in made.risks)
+    assert made.register is None
+    assert not any("pull" in change.path for change in made.changes)
+
+
+def test_a_name_that_is_no_host_id_is_said():
+    made = make_plan(Named("h:22"), READY, PULLING, TRUST, now=NOW)
+
+    assert any("cannot be a host id" in risk for risk in made.risks)
 
 
 def test_a_host_that_nobody_could_enter_is_left_alone():

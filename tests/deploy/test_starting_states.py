@@ -73,7 +73,7 @@ BLOCKED = {
     "a Match block beats us": State(
         f"{MAIN}Match User deploy\nTrustedUserCAKeys {OTHER}\n",
         said="a Match block sets TrustedUserCAKeys for deploy, and beats ours: "
-        "/etc/ssh/sshd_config line 14",
+        "/etc/ssh/sshd_config line 13",
     ),
     "AuthenticationMethods wants more": State(
         f"{MAIN}Match User deploy\nAuthenticationMethods publickey,password\n",

@@ -1,0 +1,80 @@
+"""How a host keeps its trust files fresh: the pull, its timer, its registration.
+
+The files are `deploy.host_files`'; here is decided whether a host gets them, and why
+not. A host is registered with the CA before it is changed, so that a revocation in the
+meantime waits for it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from deploy.desired import DesiredHost, Source
+from deploy.facts import Facts
+from deploy.host_certificate import Certify, Named
+from deploy.host_files import END_SESSIONS, PULL, HostFile, Pull, host_files
+
+MODES: Mapping[str, int] = {PULL: 0o755, END_SESSIONS: 0o755}
+"""Of files that are not ordinary ones."""
+
+PROGRAMS = frozenset(MODES)
+"""Too long for a diff."""
+
+_FIRST_WITH_SIGNATURES = (8, 1)
+"""`ssh-keygen -Y verify`, with which the host checks what it pulled."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_NO_UNIT = "kill -HUP $(cat /run/sshd.pid)"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What the CA is told of a host that pulls."""
+
+    id: str
+    key: str
+    """`<type> <base64>` of the key that signs its reports."""
+    names: tuple[str, ...]
+
+
+def reasons_not_to_pull(
+    named: Named, facts: Facts, key: Certify | None
+) -> Iterator[str]:
+    """Say why a host cannot pull; then it gets the trust files as they are now."""
+    if facts.version < _FIRST_WITH_SIGNATURES:
+        yield "its OpenSSH is older than 8.1 and cannot check signatures"
+    if not {"curl", "wget"} & facts.tools:
+        yield "it has neither curl nor wget"
+    if facts.manager != "systemd" and "cron.d" not in facts.tools:
+        yield "it has neither systemd nor /etc/cron.d to start it"
+    if _ID.fullmatch(named.name.lower()) is None:
+        yield "its name cannot be a host id"
+    if key is None:
+        yield "it shows no host key to sign its reports with"
+
+
+def files(
+    named: Named, facts: Facts, desired: DesiredHost, key: Certify, source: Source
+) -> tuple[HostFile, ...]:
+    """Return the files of the pull for a host."""
+    pull = Pull(
+        source.url,
+        source.pin,
+        named.name.lower(),
+        host_key=key.path.removesuffix("-cert.pub"),
+        names=named.names if desired.host_certificate else (),
+        reload=_reload(facts) if desired.host_certificate else "",
+    )
+    return host_files(
+        pull, systemd=facts.manager == "systemd", renews=desired.host_certificate
+    )
+
+
+def registration(named: Named, desired: DesiredHost, key: Certify) -> Register:
+    """Return what the CA is told."""
+    names = named.names if desired.host_certificate else ()
+    return Register(named.name.lower(), key.public_key, names)
+
+
+def _reload(facts: Facts) -> str:
+    return f"systemctl reload {facts.unit}" if facts.unit else _NO_UNIT
