@@ -18,8 +18,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-
-from tests.publisher import Publisher
+from typing import Protocol
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "deploy" / "host"
@@ -45,10 +44,22 @@ _ONLY: Mapping[str, tuple[str, ...]] = {
 _ALL = ("dash", "bash", "busybox", "ssh-keygen", "ssh-keyscan")
 
 
+class Pulled(Protocol):
+    """A CA, as far as a host needs to know it: a real one, or `tests.publisher`'s."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+
+    @property
+    def pin(self) -> str:
+        """The root key's fingerprint."""
+
+
 class Host:
     """A host whose files are below `folder`, which must be empty."""
 
-    def __init__(self, folder: Path, ca: Publisher, *, shell: str = "dash") -> None:
+    def __init__(self, folder: Path, ca: Pulled, *, shell: str = "dash") -> None:
         self.root = folder / "root"
         self.daypass = self.root / "etc/ssh/daypass"
         self.daypass.mkdir(parents=True)
