@@ -6,19 +6,20 @@ Which log a CA has is in its roots, and only the root key signs those: until sig
 have them the ledger stays stopped. Each half may be done again at any time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ca.bundle import ClosedLog, Roots
 from ca.errors import Conflict, StoreUnavailable
+from ca.krl import runs_of
 from ca.ledger.checkpoints import CheckpointSigner
 from ca.ledger.entry import EntryKind, Place, salted
 from ca.ledger.high_water import HighWater
 from ca.ledger.log import seen_in
 from ca.merkle import plan_root
-from ca.store import LogHead, NewLog, Seen, Store
+from ca.store import Forgotten, LogHead, NewLog, Seen, Store
 
 SERIALS = 1 << 32
 """Each log has this many serials, or more: a log may have gone on after the newest
@@ -34,6 +35,8 @@ class OldLog:
     high_water: HighWater
     known: Sequence[Seen] = ()
     """Checkpoints of it that somebody brought."""
+    forgotten: Forgotten = field(default_factory=Forgotten)
+    """What somebody's KRL says is revoked."""
 
     def seen(self, head: LogHead) -> list[Seen]:
         """Return all checkpoints of it that are known, the largest last."""
@@ -104,7 +107,8 @@ def begin(old: OldLog, roots: Roots, *, by: str, now: datetime) -> NewLog:
             f" {closed.origin} may have used",
             hint="begin again with --new-log",
         )
-    lost_from = old.lost_from(head, seen)
+    lost = (old.lost_from(head, seen), roots.serial_base)
+    revoked = runs_of([*old.forgotten.serials, lost])
     record = {
         "v": 1,
         "act": "begin-log",
@@ -112,7 +116,8 @@ def begin(old: OldLog, roots: Roots, *, by: str, now: datetime) -> NewLog:
         "origin": roots.log_origin,
         "serial_base": roots.serial_base,
         "closed": _closed(closed, head, seen),
-        "lost_serials": [str(lost_from), str(roots.serial_base)],
+        "lost_serials": spelled([lost]),
+        "revoked_serials": spelled(revoked),
     }
     time = int(now.timestamp())
     begun = NewLog(
@@ -120,12 +125,17 @@ def begin(old: OldLog, roots: Roots, *, by: str, now: datetime) -> NewLog:
         serial_base=roots.serial_base,
         closed=closed.origin,
         size=head.tree.size,
-        lost_from=lost_from,
+        forgotten=replace(old.forgotten, serials=revoked),
         build=Place(EntryKind.ADMINISTRATION, time, salted(record), None),
         now=time,
     )
     old.store.begin_log(begun)
     return begun
+
+
+def spelled(runs: Iterable[tuple[int, int]]) -> list[list[str]]:
+    """Return runs of serials for JSON, whose readers lose large numbers."""
+    return [[str(first), str(last)] for first, last in runs]
 
 
 def closes(roots: Roots, head: LogHead) -> bool:

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 from ca.errors import Conflict, StoreUnavailable
+from ca.krl import Runs
 from ca.ledger.checkpoints import SignedCheckpoint
+from ca.ledger.entry import EntryKind, Place, salted
 from ca.ledger.log import Ledger, seen_in
-from ca.ledger.new_log import evidence_in
+from ca.ledger.new_log import evidence_in, spelled
 from ca.merkle import CompactTree
-from ca.store import Recovered, Seen, Store
+from ca.store import Forgotten, Recovered, Recovery, Seen, Store
 
 
 def adopt_head(
@@ -25,29 +28,51 @@ def adopt_head(
     return _remember(ledger, store.append([], seen=seen).growth.tree)
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What somebody else has of the ledger."""
+
+    leaves: Sequence[bytes] = ()
+    first: int = 0
+    """The index of the first of them."""
+    known: Seen | None = None
+    """Its checkpoint."""
+
+
 def recover(
     ledger: Ledger,
     store: Store,
-    leaves: Sequence[bytes] = (),
+    copy: Copy | None = None,
     *,
-    first: int = 0,
-    known: Seen | None = None,
+    forgotten: Forgotten | None = None,
+    by: str = "",
     now: datetime,
 ) -> Recovered:
-    """Take lost entries back, from index `first` on, and let the signers go on.
+    """Take lost entries back from a copy, and let the signers go on.
 
-    The ledger must then contain `known`, this signer's newest checkpoint and the one
-    that stopped it; otherwise nothing changes, and `LedgerStopped` is raised.
+    The ledger must then contain all that is known: the copy's checkpoint, this signer's
+    newest and the one that stopped it; otherwise nothing changes, and `LedgerStopped`
+    is raised. Revoked are from then on what somebody's KRL says, and what came back
+    without its record.
     """
+    copy, time = copy or Copy(), int(now.timestamp())
+
+    def build(revoked: Runs) -> Place:
+        record = {"v": 1, "act": "recover", "by": by, "copied_from": copy.first}
+        content = salted({**record, "revoked_serials": spelled(revoked)})
+        return Place(EntryKind.ADMINISTRATION, time, content, None)
+
     head = store.log_head()
-    seen = [*_remembered(ledger, known), *evidence_in(head, ledger.signer)]
+    seen = [*_remembered(ledger, copy.known), *evidence_in(head, ledger.signer)]
     if head.stopped is not None and not seen:
         raise Conflict(
             "nobody has said how far the ledger was, so entries may be missing",
             hint="name a copy of it, such as a monitor's, or begin a new log with"
             " --new-log",
         )
-    recovered = store.recover(leaves, first=first, seen=seen, now=int(now.timestamp()))
+    recovered = store.recover(
+        Recovery(copy.leaves, copy.first, seen, forgotten or Forgotten(), build, time)
+    )
     _remember(ledger, recovered.growth.tree)
     return recovered
 

@@ -9,6 +9,7 @@
     bulk        statements of many rows, handed to the driver as they are
     recover     lost entries taken back
     new_log     a log given up for a new one
+    lost        serials whose records are lost
     locks       files that one process at a time holds
     requests    what a signed request needs: a record, and an id spent once
     change      one entry, and the rows that it is about
@@ -29,9 +30,10 @@ from ca.store.buckets import MINUTE, Take, limited
 from ca.store.change import Write
 from ca.store.database import LogHead, PublicationMark, PublishedCurrent, Store
 from ca.store.hosts import JoinToken, Reported, StoredHost
+from ca.store.lost import Forgotten
 from ca.store.new_log import NewLog
 from ca.store.pages import Span, StoredCertificate
-from ca.store.recover import Recovered
+from ca.store.recover import Recovered, Recovery
 from ca.store.requests import Recorded
 from ca.store.revoked import Act, Block, Decide, Revocations, RevokedSerial
 from ca.store.tree import Growth, Seen
@@ -45,6 +47,7 @@ __all__ = [
     "Decide",
     "Draft",
     "Entry",
+    "Forgotten",
     "Growth",
     "JoinToken",
     "LogHead",
@@ -53,6 +56,7 @@ __all__ = [
     "PublishedCurrent",
     "Recorded",
     "Recovered",
+    "Recovery",
     "Reported",
     "Revocations",
     "RevokedSerial",

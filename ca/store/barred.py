@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ca import wire
 from ca.errors import Blocked, CAError, CertificateRevoked, KeyUnavailable
-from ca.store import bulk, tables
+from ca.store import bulk, lost, tables
 from ca.store.transactions import Head
 
 _MARK_BITS = 62
@@ -149,9 +149,13 @@ def certificate_revoked() -> CertificateRevoked:
 
 def revoked_among(connection: sa.Connection, serials: Iterable[int]) -> set[int]:
     """Return those of the serials that are revoked."""
-    keys = [(str(serial),) for serial in serials]
+    asked = set(serials)
+    keys = [(str(serial),) for serial in asked]
     rows = bulk.select(connection, tables.revoked_serials, keyed=1, keys=keys)
-    return {int(row.serial) for row in rows}
+    runs = lost.read(connection) if asked else ()
+    return {int(row.serial) for row in rows} | {
+        serial for serial in asked if any(a <= serial <= b for a, b in runs)
+    }
 
 
 def mark(connection: sa.Connection) -> int:

@@ -9,8 +9,19 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped, Misconfigured
+from ca.krl import Runs
 from ca.merkle import CompactTree, Node, Plan, plan_root
-from ca.store import barred, buckets, erase, pages, requests, revoked, tables, tree
+from ca.store import (
+    barred,
+    buckets,
+    erase,
+    lost,
+    pages,
+    requests,
+    revoked,
+    tables,
+    tree,
+)
 from ca.store.append import Appended, Appending, entry_in, refusal
 from ca.store.barred import NOBODY, Barring, Bearer
 from ca.store.batch import Draft, Entry
@@ -188,15 +199,12 @@ class Store:
         """Return all blocks, newest first, lifted ones too."""
         return self._database.read(revoked.blocks)
 
-    def recover(
-        self, leaves: Sequence[bytes], *, first: int, seen: Collection[Seen], now: int
-    ) -> Recovered:
-        """Append the leaves that are missing, from index `first` on; end a stop.
+    def recover(self, recovery: Recovery) -> Recovered:
+        """Append the leaves that are missing, and end a stop.
 
         Raises `LedgerStopped` unless the ledger then contains all that was seen, and
-        `Conflict` where the leaves do not fit. Tokens from before `now` buy nothing.
+        `Conflict` where the leaves do not fit. Tokens from before buy nothing then.
         """
-        recovery = Recovery(leaves, first=first, seen=seen, now=now)
         return self._database.write(recovery.run)
 
     def begin_log(self, new_log: NewLog) -> None:
@@ -254,6 +262,10 @@ class Store:
         self._database.write(lambda c, _head: erase.erase(c, index))
         with translated():
             erase.empty_write_ahead_log(self._database.engine)
+
+    def lost_serials(self) -> Runs:
+        """Return runs of serials that are revoked under all CA keys."""
+        return self._database.read(lost.read)
 
     def publication_mark(self) -> PublicationMark:
         """Return what changes with whatever a new *current* would have to say."""

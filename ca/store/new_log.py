@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ca.errors import Conflict
-from ca.store import tables
+from ca.store import lost, tables
 from ca.store.append import write_entries
+from ca.store.barred import set_mark
 from ca.store.batch import Entry
+from ca.store.lost import Forgotten
+from ca.store.revoked import add_ca_keys
 from ca.store.transactions import Head
 from ca.store.tree import grow
 
@@ -24,8 +27,8 @@ class NewLog:
     """The origin of the log that is given up."""
     size: int
     """How many entries of it there are in the database."""
-    lost_from: int
-    """The first serial whose record may be lost."""
+    forgotten: Forgotten
+    """The serials whose records may be lost, and what else it revokes."""
     build: Callable[[int, int], Entry]
     """Makes the first entry, which says what was given up."""
     now: int
@@ -58,7 +61,6 @@ class NewLog:
         }
         connection.execute(sa.update(tables.ledger_head).values(values))
         write_entries(connection, [entry], growth)
-        lost = tables.lost_serials
-        connection.execute(sa.delete(lost).where(lost.c.first >= self.lost_from))
-        row = {"first": self.lost_from, "last": base, "entry_index": entry.index}
-        connection.execute(sa.insert(lost), [row])
+        lost.add(connection, self.forgotten.serials, entry_index=entry.index)
+        add_ca_keys(connection, self.forgotten.ca_keys, entry)
+        set_mark(connection)

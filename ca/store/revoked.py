@@ -112,14 +112,29 @@ def _tail(connection: sa.Connection, first: int) -> Sequence[pages.StoredCertifi
 
 def _write(connection: sa.Connection, act: Act, entry: Entry) -> None:
     _write_serials(connection, act.serials, entry)
-    keys = tables.revoked_ca_keys
-    known = set(connection.scalars(sa.select(keys.c.ca_key)))
-    rows = [(key, entry.index, entry.time) for key in act.ca_keys if key not in known]
-    bulk.insert(connection, keys, rows)
+    add_ca_keys(connection, act.ca_keys, entry)
     _write_blocks(connection, act.blocks, entry)
     if act.lifts is not None:
         _lift(connection, act.lifts, entry)
     set_mark(connection)
+
+
+def add_ca_keys(
+    connection: sa.Connection, ca_keys: Collection[bytes], entry: Entry
+) -> None:
+    """Revoke CA keys, as an entry says; again is no change."""
+    known = _ca_keys(connection)
+    rows = [(key, entry.index, entry.time) for key in ca_keys if key not in known]
+    bulk.insert(connection, tables.revoked_ca_keys, rows)
+
+
+def has_ca_keys(connection: sa.Connection, ca_keys: Collection[bytes]) -> bool:
+    """Tell whether all these CA keys are revoked."""
+    return _ca_keys(connection).issuperset(ca_keys)
+
+
+def _ca_keys(connection: sa.Connection) -> set[bytes]:
+    return set(connection.scalars(sa.select(tables.revoked_ca_keys.c.ca_key)))
 
 
 def _write_serials(

@@ -103,8 +103,8 @@ token_uses = Table(
 lost_serials = Table(
     "lost_serials",
     metadata,
-    Column("first", BigInteger, primary_key=True, autoincrement=False),
-    Column("last", BigInteger, nullable=False),
+    Column("first", String(20), primary_key=True),
+    Column("last", String(20), nullable=False),
     Column("entry_index", BigInteger, nullable=False),
 )
 """Runs of serials, both ends in, that were given, or may have been, and whose records

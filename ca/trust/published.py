@@ -1,4 +1,4 @@
-"""A KRL that was published before, proved, and what of it is missing here.
+"""A KRL that was published before, proved, and what it revokes.
 
 A restored backup must not un-revoke anybody: whatever the newest published KRL lists
 goes back into the database (design section 4). Any host has that one, with the
@@ -7,18 +7,21 @@ goes back into the database (design section 4). Any host has that one, with the
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
 
 from ca import bundle, ssh_signature, sshsig
 from ca.bundle import Roots
 from ca.certificate import parse_line
 from ca.errors import Conflict, SignatureInvalid
-from ca.krl import KRL, parse_krl
-from ca.policy import LONGEST_HOST_VALIDITY
-from ca.store import Revocations, RevokedSerial
+from ca.krl import KRL, parse_krl, runs_of
+from ca.store import Forgotten
+from ca.trust.revocations import ca_keys_of
 
-MOST_SERIALS = 5_000_000
-"""In a KRL of ours, by far; one that says more revokes serials that nobody had."""
+LOG_SERIALS = 1 << 32
+"""More than one log of ours gives."""
+
+MOST_AHEAD = 10_000
+"""Serials in a row that may be revoked behind those: made offline, entered later. What
+has more would revoke the future, as only who stole the online key wants it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +53,17 @@ def prove_published(current: bytes, krl: bytes, *, roots: Roots) -> PublishedKRL
     return PublishedKRL(says.version, parse_krl(krl))
 
 
-def missing_from(
-    present: Revocations, published: PublishedKRL, *, now: datetime
-) -> Revocations:
-    """Return what was published as revoked and is not so here, to be put on record.
+def forgotten_in(published: PublishedKRL, roots: Roots) -> Forgotten:
+    """Return what was published as revoked, to be put on record again.
 
-    When these certificates end, the KRL does not say. So they stay listed for as long
-    as any certificate that exists by now can live.
+    As runs of serials: between a log that was closed and the next there are billions.
+    Which CA key signed each does not matter, since no two of ours share a serial.
+    Raises `Conflict` for a KRL that we cannot have published.
     """
-    known = {(one.ca_key, one.serial) for one in present.serials}
-    ends = int((now + LONGEST_HOST_VALIDITY).timestamp())
-    count = sum(
-        last - first + 1
-        for one in published.krl.certificates
-        for first, last in one.serials
-    )
-    if count > MOST_SERIALS:
-        raise Conflict(f"the KRL has {count} serials, more than were ever issued")
-    return Revocations(
-        serials=tuple(
-            RevokedSerial(serial, one.ca_key, ends)
-            for one in published.krl.certificates
-            for first, last in one.serials
-            for serial in range(first, last + 1)
-            if (one.ca_key, serial) not in known
-        ),
-        ca_keys=tuple(key for key in published.krl.keys if key not in present.ca_keys),
-    )
+    ours = ca_keys_of(roots)
+    sections = [one for one in published.krl.certificates if one.ca_key in ours]
+    serials = runs_of(run for section in sections for run in section.serials)
+    ahead = roots.serial_base + LOG_SERIALS
+    if any(last > ahead and last - first > MOST_AHEAD for first, last in serials):
+        raise Conflict("the KRL revokes serials that nobody can have had yet")
+    return Forgotten(serials, published.krl.keys)

@@ -1,6 +1,7 @@
 """`ca-admin backup` and `restore`: what comes back is whole, and stopped."""
 
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -9,10 +10,16 @@ from datetime import UTC, datetime
 import pytest
 
 from ca.admin.__main__ import main
+from ca.administration import Person, RevocationRequest
+from ca.bundle import parse_current, split_signed
 from ca.errors import LedgerStopped
+from ca.krl import KRL, parse_krl, render_krl
+from ca.revoke import operator, revoke
+from ca.signing_key import FileKey
 from ca.store import Store
 from tests.authority import make_ca, opened, request_of
 from tests.ca.test_issue import issue
+from tests.ca.test_ledger_new_log import current_of
 from tests.databases import put_into
 from tests.fakes import FakeIdP
 
@@ -89,10 +96,10 @@ def test_a_restored_database_goes_on_when_nothing_known_is_missing(folder, idp, 
     assert run("restore", folder / "old/backup", ca=ca) == 0
     assert "the ledger is stopped" in capsys.readouterr().out
 
-    assert run("ledger", "recover", ca=ca) == 0
+    assert run("ledger", "recover", "--yes", ca=ca) == 0
 
     with opened(ca / "daypass.toml") as authority:
-        assert certify(authority, idp).serial == "2"
+        assert certify(authority, idp).serial == "3"  # 2 is the recovery's own
 
 
 def test_a_restored_database_that_lost_entries_stays_stopped(folder, idp, capsys):
@@ -102,9 +109,9 @@ def test_a_restored_database_that_lost_entries_stays_stopped(folder, idp, capsys
         assert run("ledger", "export", folder / "copy", ca=ca) == 0
     assert run("restore", folder / "old/backup", ca=ca) == 0
 
-    assert run("ledger", "recover", ca=ca) == 1
+    assert run("ledger", "recover", "--yes", ca=ca) == 1
     assert "checkpoint of 2 entries" in capsys.readouterr().err
-    assert run("ledger", "recover", folder / "copy", ca=ca) == 0
+    assert run("ledger", "recover", folder / "copy", "--yes", ca=ca) == 0
 
 
 def test_where_nobody_knows_how_far_it_was_nothing_goes_on(folder, capsys):
@@ -112,7 +119,7 @@ def test_where_nobody_knows_how_far_it_was_nothing_goes_on(folder, capsys):
     (ca / "high-water").unlink()
     assert run("restore", folder / "old/backup", ca=ca) == 0
 
-    assert run("ledger", "recover", ca=ca) == 1
+    assert run("ledger", "recover", "--yes", ca=ca) == 1
 
     assert "nobody has said how far the ledger was" in capsys.readouterr().err
     assert run("ledger", "recover", "--new-log", folder / "roots.new", ca=ca) == 0
@@ -131,8 +138,98 @@ def test_what_stopped_the_database_before_is_not_forgotten(folder, idp, capsys):
     assert run("restore", backup, ca=ca) == 0
     assert run("restore", "--stop", ca=ca) == 0
 
-    assert run("ledger", "recover", ca=ca) == 1
+    assert run("ledger", "recover", "--yes", ca=ca) == 1
     assert "checkpoint of 2 entries" in capsys.readouterr().err
+
+
+def test_what_was_revoked_after_a_backup_stays_revoked(folder, capsys):
+    ca, host = folder / "ca", folder / "host"
+    with opened(ca / "daypass.toml") as authority:
+        pull(authority, host)
+        assert run("backup", folder / "now", ca=ca) == 0
+        request = RevocationRequest(reason="lost", serial="1")
+        revoke(authority, request, operator(), now=datetime.now(UTC))
+        pull(authority, host)
+    assert run("ledger", "export", folder / "copy", ca=ca) == 0
+    assert run("restore", folder / "now", ca=ca) == 0
+    recover = ("ledger", "recover", folder / "copy")
+    capsys.readouterr()
+
+    assert run(*recover, ca=ca) == 1
+    assert "--krl FILE" in capsys.readouterr().err
+    assert run(*recover, "--krl", host / "revoked.krl", ca=ca) == 2
+    assert "blocked, as the database has it:\n  nobody" in capsys.readouterr().err
+    for _ in range(2):
+        assert run(*recover, "--krl", host / "revoked.krl", "--yes", ca=ca) == 0
+
+    assert (
+        "came back without its record: entry 1, revocation" in capsys.readouterr().out
+    )
+    with opened(ca / "daypass.toml") as authority:
+        assert authority.store.log_head().tree.size == 3  # the recovery, once
+        assert authority.store.revoked_among({1, 2}) == {1}
+        krl = pull(authority, host)
+    assert {one.serials for one in krl.certificates} == {((1, 1),)}
+
+
+def test_a_krl_is_proved_and_not_older_than_what_the_database_published(folder, capsys):
+    ca, host = folder / "ca", folder / "host"
+    with opened(ca / "daypass.toml") as authority:
+        pull(authority, host)
+        other = FileKey.generate().blob
+        krl = render_krl(KRL(version=1, generated=1, keys=(other,)))
+        older = current_of(authority, krl)
+        newer = current_of(authority, krl, version=1 << 50)
+        assert run("backup", folder / "now", ca=ca) == 0
+    assert run("restore", folder / "now", ca=ca) == 0
+    recover = ("ledger", "recover", "--yes", "--krl", host / "revoked.krl")
+
+    (host / "revoked.krl").write_bytes(krl)
+    assert run(*recover, ca=ca) == 1
+    assert "is not proved" in capsys.readouterr().err
+    (host / "current").write_bytes(older)
+    assert run(*recover, ca=ca) == 1
+    assert "is older than" in capsys.readouterr().err
+    (host / "current").unlink()
+    assert run(*recover, ca=ca) == 1
+    assert "cannot read" in capsys.readouterr().err
+    (host / "current").write_bytes(newer)
+    assert run(*recover, ca=ca) == 0
+
+    with opened(ca / "daypass.toml") as authority:
+        assert authority.store.revocations().ca_keys == (other,)
+
+
+def test_the_blocks_are_shown_and_confirmed(folder, capsys, monkeypatch):
+    ca = folder / "ca"
+    with opened(ca / "daypass.toml") as authority:
+        ada = Person(issuer="corp", email="ada@example.com")
+        request = RevocationRequest(reason="x", person=ada)
+        revoke(authority, request, operator(), now=datetime.now(UTC))
+    assert run("backup", folder / "now", ca=ca) == 0
+    assert run("restore", folder / "now", ca=ca) == 0
+    capsys.readouterr()
+
+    master, terminal = os.openpty()
+    with open(terminal) as stdin:  # noqa: PTH123 (a descriptor)
+        monkeypatch.setattr("sys.stdin", stdin)
+        os.write(master, b"n\n")
+        assert run("ledger", "recover", ca=ca) == 1
+        assert "  email ada@example.com" in capsys.readouterr().err
+        os.write(master, b"y\n")
+        assert run("ledger", "recover", ca=ca) == 0
+    os.close(master)
+
+
+def pull(authority, host):
+    """Take the bundle as a host does."""
+    host.mkdir(exist_ok=True)
+    current = authority.trust.current(now=datetime.now(UTC))
+    says = parse_current(split_signed(current)[0])
+    (host / "current").write_bytes(current)
+    krl = authority.trust.blob(says.krl_sha256)
+    (host / "revoked.krl").write_bytes(krl)
+    return parse_krl(krl)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nonsense " * 1000])

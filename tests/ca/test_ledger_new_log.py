@@ -4,6 +4,7 @@ The commands are those of `docs/operating.md`, and are typed from there.
 """
 
 import copy
+import hashlib
 import json
 import re
 import shlex
@@ -16,18 +17,29 @@ from pathlib import Path
 import pytest
 
 from ca.admin.__main__ import main
-from ca.bundle import ClosedLog, parse_roots, split_signed
+from ca.bundle import (
+    CURRENT_NAMESPACE,
+    ClosedLog,
+    Current,
+    join_signed,
+    parse_current,
+    parse_roots,
+    render_current,
+    split_signed,
+)
 from ca.checkpoint import parse_proof, render_note
 from ca.errors import CAError, Conflict, LedgerStopped, Misconfigured, TokenSpent
 from ca.issue import Caller, issue_user_certificate
+from ca.krl import KRL, RevokedCertificates, parse_krl, render_krl
 from ca.ledger import EntryKind
 from ca.ledger.new_log import SERIALS
 from ca.ledger.recovery import recover
-from ca.store import NewLog, TokenUse
+from ca.store import Forgotten, NewLog, TokenUse
 from client.ledger import Seen, verify
 from client.messages import LedgerProof
-from tests.authority import make_ca, opened, request_of, rewrite
+from tests.authority import certificate_in, make_ca, opened, request_of, rewrite
 from tests.fakes import FakeIdP
+from tests.ledgers import ONLINE_KEY
 
 ROOT = Path(__file__).parents[2]
 CALLER = Caller(ip_address("127.0.0.1"), "test")
@@ -49,6 +61,14 @@ def spend(authority):
         now=datetime.now(UTC),
         spends=use,
     )
+
+
+def current_of(authority, krl, *, version=1):
+    """Return the *current* by which a host knows a KRL."""
+    sha256 = hashlib.sha256(krl).hexdigest()
+    text = render_current(Current(version, 2, "00" * 32, sha256))
+    key = authority.trust._online_key  # noqa: SLF001 (as the signer signs)
+    return join_signed(text, key.sign_message(CURRENT_NAMESPACE, text))
 
 
 def note_in(answer):
@@ -77,6 +97,16 @@ class House:
                 issue(authority, request_of(idp)),
             ]
         (folder / "ca/daypass.db").write_bytes(backup)
+        with opened(self.config_file) as authority:
+            # A host has it; the database is from before, and shall hear of it again.
+            key = authority.user_ca_key.blob
+            sections = (
+                RevokedCertificates(key, ((int(self.kept.serial),) * 2,)),
+                RevokedCertificates(ONLINE_KEY.blob, ((1, 1),)),  # of another CA
+            )
+            krl = render_krl(KRL(version=1, generated=1, certificates=sections))
+            (folder / "current").write_bytes(current_of(authority, krl))
+        (folder / "revoked.krl").write_bytes(krl)
         (folder / "media").mkdir()
         shutil.move(folder / "ca/root", folder / "media/root")
 
@@ -102,11 +132,12 @@ class House:
             ("/etc/daypass", f"{self.folder}/ca"),
             ("/media/usb", f"{self.folder}/media"),
             ("roots.", f"{self.folder}/roots."),
+            ("revoked.krl", f"{self.folder}/revoked.krl"),
         ):
             line = line.replace(there, here)
-        command, *arguments = shlex.split(line)
-        if arguments[:2] == ["keys", "sign-roots"]:
-            arguments.append("--yes")  # what a person answers
+        command, *arguments = shlex.split(line.replace("\\\n", " "))
+        if "sign-roots" in arguments or "--krl" in arguments:
+            arguments.append("--yes")  # there is nobody to ask
         if command == "mv":
             if Path(arguments[0]).exists():  # else it was done before
                 Path(arguments[0]).replace(arguments[1])
@@ -243,7 +274,7 @@ def test_what_is_printed_says_what_is_lost(stopped, capsys):
     said = json.loads(capsys.readouterr().out)
     assert (planned["closed"], planned["size"]) == ("127.0.0.1:8440/log/1", 4)
     assert planned["serial_base"] == said["serial_base"] == str(2 * SERIALS)
-    assert said["lost_serials"] == ["3", str(2 * SERIALS)]
+    assert said["revoked_serials"] == [["2", str(2 * SERIALS)]]
 
 
 # --- What is refused ----------------------------------------------------------------
@@ -304,7 +335,7 @@ def test_a_ledger_that_is_not_stopped_is_not_given_up(house, capsys):
 
     with opened(house.config_file) as authority:
         base = 2 * SERIALS
-        begun = NewLog("l/2", base, "127.0.0.1:8440/log/1", 2, 3, build, 0)
+        begun = NewLog("l/2", base, "127.0.0.1:8440/log/1", 2, Forgotten(), build, 0)
         with pytest.raises(Conflict, match="is not stopped"):
             authority.store.begin_log(begun)
         with pytest.raises(Conflict, match="holds 2 entries"):
@@ -364,6 +395,22 @@ def test_the_first_entry_holds_the_newest_checkpoint_of_the_closed_ledger(renewe
     assert record["act"] == "begin-log"
     assert record["closed"]["checkpoints"][-1] == note_in(renewed.lost[-1])
     assert (record["closed"]["size"], record["closed"]["in_database"]) == (4, 2)
+
+
+def test_what_is_lost_or_was_revoked_is_in_the_next_krl(renewed):
+    with opened(renewed.config_file) as authority:
+        current = authority.trust.current(now=datetime.now(UTC))
+        sha256 = parse_current(split_signed(current)[0]).krl_sha256
+        krl = parse_krl(authority.trust.blob(sha256))
+        keys = (authority.user_ca_key, authority.host_ca_key)
+        answer = issue(authority, request_of(renewed.idp))
+
+    assert {one.ca_key: one.serials for one in krl.certificates} == {
+        key.blob: ((2, 2 * SERIALS),) for key in keys if key is not None
+    }
+    for revoked in (renewed.kept, *renewed.lost):
+        assert krl.revokes(certificate_in(revoked))
+    assert not krl.revokes(certificate_in(answer))
 
 
 def test_a_token_from_before_the_new_ledger_buys_nothing(renewed):
@@ -432,7 +479,7 @@ def test_of_a_ledger_that_forked_every_serial_is_lost(house, capsys):
         assert house.run(line) == 0, capsys.readouterr().err
 
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert said["lost_serials"] == ["1", str(2 * SERIALS)]
+    assert said["revoked_serials"] == [["1", str(2 * SERIALS)]]
 
 
 def test_a_second_new_ledger_follows_on_the_first(renewed, capsys):

@@ -22,7 +22,7 @@ from ca.errors import (
 )
 from ca.issue import Caller, issue_user_certificate
 from ca.ledger import EntryKind, HighWater
-from ca.ledger.recovery import adopt_head, recover
+from ca.ledger.recovery import Copy, adopt_head, recover
 from ca.merkle import CompactTree
 from ca.store import PublishedCurrent, Seen, Store, TokenUse
 from tests.authority import make_ca, opened, request_of
@@ -108,7 +108,7 @@ def test_a_stopped_ledger_publishes_nothing_new(restored):
     with pytest.raises(LedgerStopped):
         publish(restored.store, current)
 
-    recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+    recover(restored.ledger, restored.store, Copy(restored.leaves), now=LATER)
     publish(restored.store, current)
     assert restored.store.newest_current() == current
 
@@ -125,23 +125,23 @@ def test_lost_entries_are_taken_back_and_issuing_goes_on(restored):
         append(restored.ledger)
 
     recovered = recover(
-        restored.ledger, restored.store, restored.leaves[1:], first=1, now=LATER
+        restored.ledger, restored.store, Copy(restored.leaves[1:], 1), now=LATER
     )
 
     assert [(e.serial, e.record) for e in recovered.entries] == [(3, None)]
     proved = append(restored.ledger, seen=restored.newest)
-    assert proved.entry.serial == 4
-    assert check(proved, restored.ledger.signer.key).size == 4
+    assert proved.entry.serial == 5
+    assert check(proved, restored.ledger.signer.key).size == 5
     assert restored.ledger.problems() == []
 
 
 def test_recovering_twice_changes_nothing(restored):
-    recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+    recover(restored.ledger, restored.store, Copy(restored.leaves), now=LATER)
 
-    again = recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+    again = recover(restored.ledger, restored.store, Copy(restored.leaves), now=LATER)
 
     assert again.entries == ()
-    assert restored.store.log_head().tree.size == 3
+    assert restored.store.log_head().tree.size == 4
 
 
 def test_what_is_still_missing_keeps_the_ledger_stopped(restored, tmp_path):
@@ -150,7 +150,7 @@ def test_what_is_still_missing_keeps_the_ledger_stopped(restored, tmp_path):
     (tmp_path / "high-water").unlink()
 
     with pytest.raises(LedgerStopped, match="of 3 entries"):
-        recover(restored.ledger, restored.store, restored.leaves[:2], now=LATER)
+        recover(restored.ledger, restored.store, Copy(restored.leaves[:2]), now=LATER)
 
     assert restored.store.log_head().stopped is not None
     assert restored.store.log_head().tree.size == 2
@@ -161,7 +161,10 @@ def test_other_entries_than_those_that_were_lost_are_refused(restored):
 
     with pytest.raises(LedgerStopped, match="other entries"):
         recover(
-            restored.ledger, restored.store, [*restored.leaves[:2], forged], now=LATER
+            restored.ledger,
+            restored.store,
+            Copy([*restored.leaves[:2], forged]),
+            now=LATER,
         )
     assert restored.store.log_head().tree.size == 2
 
@@ -172,14 +175,13 @@ def test_a_copy_that_does_not_fit_is_refused(restored, first, count):
         recover(
             restored.ledger,
             restored.store,
-            restored.leaves[:count],
-            first=first,
+            Copy(restored.leaves[:count], first),
             now=LATER,
         )
 
 
 def test_tokens_from_before_a_recovery_buy_nothing(restored):
-    recover(restored.ledger, restored.store, restored.leaves, now=LATER)
+    recover(restored.ledger, restored.store, Copy(restored.leaves), now=LATER)
 
     def spend(issued):
         use = TokenUse(b"t" * 32, b"r" * 32, 0, 1, issued=int(issued.timestamp()))
@@ -187,7 +189,7 @@ def test_tokens_from_before_a_recovery_buy_nothing(restored):
 
     with pytest.raises(TokenSpent, match="before the ledger was recovered"):
         spend(NOW)
-    assert spend(LATER).entry.serial == 4
+    assert spend(LATER).entry.serial == 5
 
 
 def test_an_operator_lets_a_signer_begin_with_the_ledger_as_it_is(restored, tmp_path):
@@ -330,15 +332,16 @@ def test_an_operator_takes_entries_back_from_a_monitor_s_copy(
     config = ["--config", str(config_file), "--json"]
     with opened(config_file) as authority, pytest.raises(LedgerStopped):
         issue(authority, request_of(idp))
-    assert main(["ledger", "recover", *config]) == 1
+    assert main(["ledger", "recover", "--yes", *config]) == 1
     assert '"ledger_stopped"' in capsys.readouterr().out
 
-    assert main(["ledger", "recover", str(tmp_path / "copy"), *config]) == 0
+    assert main(["ledger", "recover", str(tmp_path / "copy"), "--yes", *config]) == 0
 
     said = json.loads(capsys.readouterr().out)
-    assert (said["size"], said["taken_back"]) == (4, 2)
-    assert said["without_record"] == ["4"]
-    assert main(["ledger", "recover", *config]) == 0
+    assert (said["size"], said["taken_back"]) == (5, 2)
+    assert said["revoked_serials"] == [["4", "4"]]
+    assert said["without_record"] == [{"index": 2, "kind": "administration"}]
+    assert main(["ledger", "recover", "--yes", *config]) == 0
     with opened(config_file) as authority:
         assert authority.problems() == []
 
@@ -369,6 +372,6 @@ def test_an_operator_adopts_the_head_with_and_without_a_checkpoint(
     assert "ledger is stopped" in capsys.readouterr().err
 
     config = arguments[2:]
-    assert main(["ledger", "recover", str(tmp_path / "copy"), *config]) == 0
+    assert main(["ledger", "recover", str(tmp_path / "copy"), "--yes", *config]) == 0
     assert main([*arguments, *newest]) == 0
-    assert "begins with 4 entries" in capsys.readouterr().out
+    assert "begins with 5 entries" in capsys.readouterr().out

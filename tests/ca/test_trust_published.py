@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -11,8 +10,8 @@ from ca.bundle import Current, KeyState, TrustedKey
 from ca.errors import CAError, Conflict, SignatureInvalid
 from ca.krl import KRL, RevokedCertificates, render_krl
 from ca.signing_key import FileKey
-from ca.store import Revocations, RevokedSerial
-from ca.trust.published import missing_from, prove_published
+from ca.store import Forgotten, Revocations
+from ca.trust.published import forgotten_in, prove_published
 from ca.trust.revocations import krl_of
 from tests.ca.test_trust import NOW, ONLINE, OTHER, ROOTS, USER_CA
 
@@ -60,47 +59,51 @@ def test_without_proof_nothing_is_believed(document, krl, error):
         prove_published(document, krl, roots=ROOTS)
 
 
-def test_what_is_missing_is_revoked_again_and_stays_listed():
+def test_what_was_published_as_revoked_is_known_again():
     published = prove_published(current(), BYTES, roots=ROOTS)
-    present = Revocations(
-        serials=(
-            RevokedSerial(5, USER_CA.blob, int(NOW.timestamp()) + 60),
-            # Another CA key's certificate of the same serial is another certificate.
-            RevokedSerial(6, ONLINE.blob, 0),
-        ),
+
+    forgotten = forgotten_in(published, ROOTS)
+
+    assert forgotten == Forgotten(((3, 3), (5, 7)), (OTHER.blob,))
+    krl = krl_of(
+        Revocations(ca_keys=forgotten.ca_keys),
+        ROOTS,
+        version=8,
+        now=NOW,
+        lost=forgotten.serials,
     )
-
-    missing = missing_from(present, published, now=NOW)
-
-    assert [(one.serial, one.ca_key) for one in missing.serials] == [
-        (3, USER_CA.blob),
-        (6, USER_CA.blob),
-        (7, USER_CA.blob),
-    ]
-    assert missing.ca_keys == (OTHER.blob,)
-    united = Revocations((*present.serials, *missing.serials), missing.ca_keys)
-    krl = krl_of(united, ROOTS, version=8, now=NOW)
-    assert krl.certificates == KRL_SEEN.certificates
+    assert set(KRL_SEEN.certificates) <= set(krl.certificates)
     assert krl.keys == KRL_SEEN.keys
-    # Any certificate that exists by now has ended before it leaves the list.
-    assert min(one.ends for one in missing.serials) >= NOW.timestamp() + 90 * 86400
 
 
-def test_uniting_again_changes_nothing():
-    published = prove_published(current(), BYTES, roots=ROOTS)
-    once = missing_from(Revocations(), published, now=NOW)
+def test_what_another_ca_signed_is_not_ours_to_revoke():
+    theirs = (RevokedCertificates(OTHER.blob, ((3, 3),)),)
+    krl = render_krl(KRL(1, 2, certificates=theirs))
 
-    assert missing_from(once, published, now=NOW) == Revocations()
+    published = prove_published(current(krl), krl, roots=ROOTS)
+
+    assert forgotten_in(published, ROOTS) == Forgotten()
 
 
-def test_a_krl_that_revokes_what_nobody_ever_had_is_refused():
-    everything = ((1, (1 << 64) - 1),)
-    certificates = (RevokedCertificates(USER_CA.blob, everything),)
+@pytest.mark.parametrize(
+    ("run", "refused"),
+    [
+        ((1, (1 << 64) - 1), True),
+        ((1, 1 << 33), True),
+        ((1, 1 << 32), False),
+        ((1 << 63, (1 << 63) + 9), False),
+    ],
+)
+def test_a_krl_that_revokes_what_nobody_ever_had_is_refused(run, refused):
+    certificates = (RevokedCertificates(USER_CA.blob, (run,)),)
     krl = render_krl(KRL(1, 2, certificates=certificates))
     published = prove_published(current(krl), krl, roots=ROOTS)
 
-    with pytest.raises(Conflict, match="more than were ever issued"):
-        missing_from(Revocations(), published, now=datetime.now(UTC))
+    if not refused:
+        assert forgotten_in(published, ROOTS).serials == (run,)
+        return
+    with pytest.raises(Conflict, match="nobody can have had"):
+        forgotten_in(published, ROOTS)
 
 
 def test_the_newest_roots_say_who_may_have_signed():

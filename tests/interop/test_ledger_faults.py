@@ -14,7 +14,7 @@ from ca import merkle
 from ca.errors import Conflict, LedgerStopped, StoreUnavailable
 from ca.ledger import EntryKind, HighWater, Ledger, Proved
 from ca.ledger.entry import Place
-from ca.store import NewLog, Store, TokenUse
+from ca.store import Forgotten, NewLog, Store, TokenUse
 from tests.ledgers import ORIGIN, append, check, checkpoint_signer, open_ledger, seen_in
 
 STATEMENTS = (
@@ -174,7 +174,7 @@ NEW_LOG = NewLog(
     serial_base=BASE,
     closed=ORIGIN,
     size=2,
-    lost_from=3,
+    forgotten=Forgotten(((3, BASE),)),
     build=Place(EntryKind.ADMINISTRATION, 1, b"{}", None),
     now=2,
 )
@@ -212,7 +212,9 @@ def test_a_new_log_that_fails_to_begin_is_begun_again(
     assert (entry.index, store.log_head().tree.size) == (BASE, 1)
     assert store.log_head().next_index == BASE + 1
     assert [store.entry_by_serial(serial) for serial in (1, 2)] == kept
-    assert database.ask('SELECT "first", "last" FROM lost_serials') == [(3, BASE)]
+    assert database.ask('SELECT "first", "last" FROM lost_serials') == [
+        ("3", str(BASE))
+    ]
     store.close()
 
 

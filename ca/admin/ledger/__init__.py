@@ -44,6 +44,11 @@ usage: ca-admin ledger COMMAND [OPTIONS]
                       at URL has, now and later
   --new-log FILE      of recover: when what is missing is lost for good, write the text
                       of roots that close the ledger and name a new one, no more
+  --krl FILE          of recover: the newest KRL that was published, with the file
+                      current beside it, as any host has both in /etc/ssh/daypass; what
+                      it revokes stays revoked
+  --no-krl            of recover: nothing was revoked since, so there is none to bring
+  --yes               of recover: do not ask whether the blocks are as they should be
   --every SECONDS     of monitor: look again and again, until something is wrong
   --config FILE       the configuration; also $DAYPASS_CONFIG. Nothing of it is needed
                       with --key or --pin, so that others can watch

@@ -11,7 +11,7 @@ def upgrade() -> None:
     """Make the table."""
     op.create_table(
         "lost_serials",
-        sa.Column("first", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("last", sa.BigInteger, nullable=False),
+        sa.Column("first", sa.String(20), primary_key=True),
+        sa.Column("last", sa.String(20), nullable=False),
         sa.Column("entry_index", sa.BigInteger, nullable=False),
     )
