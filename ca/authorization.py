@@ -11,10 +11,10 @@ anybody can have made, cannot take its place.
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 
 from ca import wire
 from ca.errors import Malformed
+from ca.values import dataclass
 
 SCHEME = "Daypass-SSHSIG"
 

@@ -13,11 +13,11 @@ that skips what it does not know would skip a revocation one day.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ca import certificate
 from ca.errors import Malformed
+from ca.values import dataclass
 
 ROOTS_NAMESPACE = "daypass-roots"
 CURRENT_NAMESPACE = "daypass-current"

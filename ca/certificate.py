@@ -12,12 +12,12 @@ lenient (it takes unsorted extensions and a missing nonce); a CA has no reason t
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
 from ca import wire
 from ca.errors import BadRequest, Malformed
+from ca.values import dataclass
 
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
 _PLAIN_SUFFIX = "@openssh.com"

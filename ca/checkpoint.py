@@ -17,12 +17,12 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ca import wire
 from ca.errors import Malformed
 from ca.merkle import HASH_BYTES, LARGEST_SIZE
+from ca.values import dataclass
 
 NAMESPACE = "daypass-checkpoint"
 """What an SSHSIG over a checkpoint's text is for."""

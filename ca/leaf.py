@@ -12,9 +12,9 @@ Where no certificate was made, `serial` and `to_be_signed_sha256` are left out.
 
 import json
 import re
-from dataclasses import dataclass
 
 from ca.errors import Malformed
+from ca.values import dataclass
 
 _VERSION = 1
 _OF_ALL = frozenset({"kind", "record_sha256", "time", "v"})

@@ -14,10 +14,9 @@ All counting is from 0. Every hash is 32 bytes of SHA-256.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from ca.errors import Malformed
+from ca.values import NamedTuple, dataclass
 
 HASH_BYTES = 32
 LARGEST_SIZE = (1 << 63) - 1

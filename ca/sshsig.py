@@ -8,10 +8,10 @@ verifying `ssh-keygen -Y verify`'s.
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 
 from ca import wire
 from ca.errors import Malformed
+from ca.values import dataclass
 
 _MAGIC = b"SSHSIG"
 _VERSION = 1

@@ -7,7 +7,6 @@ these names. A refusal arrives as the exception of `ca.errors` that the CA raise
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Self
 
 from ca import errors
 from ca.authorization import Call
@@ -42,6 +41,10 @@ from client.provisioning import (
 )
 from client.signing import ExplainRequest, NarrowerRequest, RequestSigner
 from client.trust import Bundle, Known
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "CA",
@@ -106,7 +109,7 @@ class CA:
         """The URL it was given, without a slash at the end."""
         return self._site.url
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, *_: object) -> None:

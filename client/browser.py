@@ -17,10 +17,10 @@ import socket
 import socketserver
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 from urllib.parse import parse_qsl
 
+from ca.values import dataclass
 from client.failure import SignInFailed, Unable
 
 PATH = "/callback"

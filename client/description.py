@@ -1,6 +1,6 @@
 """What a certificate says, in the words of `--json`."""
 
-from datetime import UTC, datetime
+import time
 
 from ca.certificate import Certificate
 
@@ -13,9 +13,9 @@ def describe(certificate: Certificate) -> dict[str, object]:
         "principals": list(certificate.principals),
         "valid_after": certificate.valid_after,
         "valid_before": certificate.valid_before,
-        "valid_until": datetime.fromtimestamp(
-            certificate.valid_before, UTC
-        ).isoformat(),
+        "valid_until": time.strftime(
+            "%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(certificate.valid_before)
+        ),
         "critical_options": dict(certificate.critical_options),
         "extensions": list(certificate.extensions),
     }

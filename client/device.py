@@ -8,8 +8,8 @@ CA's policy can give less for such a token.
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
+from ca.values import dataclass, field
 from client import oidc
 from client.failure import BadAnswer, Misuse, SignInFailed, Unreachable
 from client.https import split_url

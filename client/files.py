@@ -106,13 +106,42 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         sync(path.parent)
 
 
-def create(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Write a file that must not exist, down to the disk."""
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Make a private folder for what a moment needs; nothing of it is left after."""
+    path = Path(os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp")  # noqa: S108 a folder of random name in it, which must not exist
+    path /= f"daypass-{os.urandom(8).hex()}"
+    with explained(f"make the folder {path}"):
+        path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, a link, or a folder of files, as far as the system lets us."""
+    try:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        for inside in path.iterdir():
+            discard(inside)
+        path.rmdir()
+    except OSError:
+        return
+
+
+def create(
+    path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True
+) -> None:
+    """Write a file that must not exist, down to the disk where it is to last."""
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(opened, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def sync(path: Path) -> None:

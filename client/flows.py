@@ -10,8 +10,8 @@ A flow that the CA has no client for is passed over, unless somebody told us to 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from client import ambient, session
 from client.failure import Misuse, SignInFailed
 from client.messages import Client, Discovery, Issuer

@@ -5,7 +5,6 @@ request longer than its deadline however slowly the bytes drip. Plain http only 
 loopback.
 """
 
-import http.client
 import json
 import re
 import socket
@@ -13,9 +12,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from ca.values import dataclass
+from client import http1
 from client.failure import BadAnswer, Misuse, Unreachable
 
 LARGEST_BODY = 1 << 20
@@ -105,7 +105,7 @@ class Site:
         """Scheme, host and port: its origin."""
         self._parts = parts
         self._deadline = deadline
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: http1.Connection | None = None
         self._used = 0.0
 
     def get(
@@ -152,8 +152,10 @@ class Site:
         with self._explained():
             connection = self._connect()
             with _deadline(connection.sock, self._deadline):
-                connection.request(method, self.target(path), body, headers)
-                answer = self._read(connection.getresponse(), most)
+                response = connection.request(
+                    method, self.target(path), body, headers, longest=most
+                )
+            answer = self._judge(response)
             self._used = time.monotonic()
         return answer
 
@@ -164,45 +166,42 @@ class Site:
         query = f"?{self._parts.query}" if self._parts.query else ""
         return (self._parts.path or "/") + query
 
-    def _connect(self) -> http.client.HTTPConnection:
-        if time.monotonic() - self._used > _IDLE:
+    def _connect(self) -> http1.Connection:
+        kept = self._connection
+        if kept is not None and not (
+            kept.is_open and time.monotonic() - self._used <= _IDLE
+        ):
             self.close()
         if self._connection is None:
             self._connection = self._new_connection()
-        if self._connection.sock is None:
-            self._connection.connect()
         return self._connection
 
-    def _new_connection(self) -> http.client.HTTPConnection:
-        host, port = self._parts.hostname or "", self._parts.port
+    def _new_connection(self) -> http1.Connection:
+        host = self._parts.hostname or ""
         if self._parts.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=self._deadline)
+            return http1.Connection(
+                host, self._parts.port or 80, seconds=self._deadline
+            )
         # Imported here because loading it takes as long as the rest of a sign-in on
         # loopback, where there is no TLS.
         import ssl  # noqa: PLC0415
 
         context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return http.client.HTTPSConnection(
-            host, port, timeout=self._deadline, context=context
+        return http1.Connection(
+            host, self._parts.port or 443, seconds=self._deadline, context=context
         )
 
-    def _read(self, response: http.client.HTTPResponse, most: int) -> Answer:
+    def _judge(self, response: http1.Response) -> Answer:
         if response.status in _REDIRECTS:
             raise BadAnswer(
                 f"{self.name} wants to send us elsewhere, which we never follow",
                 hint="use the URL it really has",
             )
-        body = response.read(most + 1)
-        if len(body) > most:
-            raise BadAnswer(f"{self.name} answered with more than {most} bytes")
-        # `read` with a limit takes a body that ends early for a whole one.
-        if response.length:
-            raise http.client.IncompleteRead(body, response.length)
-        content_type = response.headers.get_content_type()
-        if "Content-Type" not in response.headers:
-            content_type = ""
-        return Answer(response.status, body, content_type, self.name)
+        content_type = response.headers.get("content-type", "").partition(";")[0]
+        return Answer(
+            response.status, response.body, content_type.strip().lower(), self.name
+        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -210,13 +209,18 @@ class Site:
             yield
         except TimeoutError as error:
             raise self._unreachable("it does not answer in time") from error
-        except (http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
+        except http1.Closed as error:
             raise self._unreachable("it closed the connection") from error
         except OSError as error:
             # `verify_message` is why TLS did not trust the server's certificate.
             reason = getattr(error, "verify_message", "") or error.strerror or error
             raise self._unreachable(str(reason)) from error
-        except (http.client.HTTPException, ValueError) as error:
+        except http1.TooLong as error:
+            self.close()
+            raise BadAnswer(
+                f"{self.name} answered with more than {error} bytes"
+            ) from error
+        except (http1.NotHTTP, ValueError) as error:
             self.close()
             raise BadAnswer(f"{self.name} does not answer in HTTP") from error
         except BaseException:

@@ -15,16 +15,15 @@ never opened. Only what stands beside it in its `.pub` file is read.
 """
 
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ca import wire
 from ca.certificate import Certificate, parse_certificate, parse_line
 from ca.errors import BadRequest
+from ca.values import dataclass
 from client import files, ssh_keygen
 from client.failure import Misuse
 
@@ -126,7 +125,7 @@ class KeyFiles:
             yield Attempt(folder)
         finally:
             if folder.name != self._installed():
-                _discard(folder)
+                files.discard(folder)
 
     def install(self, attempt: "Attempt") -> None:
         """Put a finished pair in the place of the one before."""
@@ -137,7 +136,7 @@ class KeyFiles:
             self._link(self.private, f"{self._pair.name}/{_KEY}")
             files.sync(self.folder)
         if before is not None:
-            _discard(self.folder / before)
+            files.discard(self.folder / before)
 
     def held(self) -> Held | None:
         """Return what is installed; None for nothing, or nothing that parses."""
@@ -188,7 +187,7 @@ class KeyFiles:
             for path in present:
                 path.unlink()
         if installed is not None:
-            _discard(self.folder / installed)
+            files.discard(self.folder / installed)
         return bool(present)
 
     def _link(self, path: Path, target: str) -> None:
@@ -221,7 +220,7 @@ class KeyFiles:
                 and time.time() - path.lstat().st_mtime >= older_than
             ]
         for path in left:
-            _discard(path)
+            files.discard(path)
         return bool(left)
 
 
@@ -269,14 +268,6 @@ def _for(principals: Sequence[str]) -> str:
 
         names = hashlib.sha256(names.encode()).hexdigest()[:_LONGEST_NAME]
     return f"+{names}" if names else ""
-
-
-def _discard(path: Path) -> None:
-    """Remove a folder or a link as far as the system lets us."""
-    if path.is_symlink():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _refer(folder: Path, existing: ExistingKey) -> None:

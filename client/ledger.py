@@ -13,13 +13,13 @@ be true prove it to anyone.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ca import bundle, checkpoint, merkle, wire
 from ca.certificate import parse_certificate, parse_line
 from ca.checkpoint import Checkpoint, LogProof
 from ca.errors import BadRequest, Malformed
 from ca.leaf import Leaf, parse_leaf
+from ca.values import dataclass
 from client import ssh_keygen
 from client.failure import BadAnswer, LedgerUntrue
 from client.messages import LedgerProof

@@ -12,11 +12,11 @@ certificate of the morning as they were.
 
 import os
 import time
-from dataclasses import dataclass, field, replace
 
 from ca.binding import audience_for
 from ca.certificate import Certificate, parse_line, refuse_principal
 from ca.errors import BadRequest, Denied
+from ca.values import dataclass, field, replace
 from client import acceptance, flows, ledger, lock, profile, prove, receipt
 from client.api import CA, SignRequest, SignResponse
 from client.arguments import Parser

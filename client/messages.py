@@ -6,8 +6,8 @@ one that is missing or of another type is `BadAnswer`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from ca.values import dataclass, field
 from client.failure import BadAnswer
 
 LOOPBACK = "127.0.0.1"

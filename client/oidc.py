@@ -8,10 +8,10 @@ and nothing else uses it.
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from ca.binding import encode_base64url
+from ca.values import dataclass, field
 from client.failure import BadAnswer, Misuse, SignInFailed
 from client.https import Site
 from client.messages import Client, Issuer, text

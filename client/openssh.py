@@ -7,8 +7,8 @@ of a command line here is where its options end.
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from client.failure import Misuse, Unable
 from client.login import NEVER_ASK
 

@@ -12,10 +12,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ca.errors import Malformed
+from ca.values import dataclass
 from client import files
 from client.failure import BadAnswer, Misuse, Unable
 from client.ledger import Seen

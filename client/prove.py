@@ -3,9 +3,9 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ca.binding import SALT_BYTES, audience_for, encode_base64url, nonce_for
+from ca.values import dataclass, field
 from client import ambient, flows, token
 from client.failure import BadAnswer, Misuse
 from client.flows import Offer

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from client.failure import BadAnswer
 from client.messages import text
 

@@ -4,9 +4,9 @@ roots, proved by the pin ──▶ the certificate is what was asked ──▶ i
 """
 
 import time
-from dataclasses import dataclass
 
 from ca.certificate import Certificate
+from ca.values import dataclass
 from client import acceptance, host_trust, ledger, profile
 from client.api import CA, Bundle, SignResponse
 from client.failure import LedgerUntrue, Unable

@@ -6,10 +6,7 @@ ever started. People differ: `BROWSER` says which one to open, wherever we are.
 """
 
 import os
-import shlex
-import subprocess
 import sys
-import threading
 from pathlib import Path, PurePath
 
 _TEXT_BROWSERS = frozenset(
@@ -54,6 +51,9 @@ def open_browser(url: str) -> bool:
     `webbrowser` is not used because what it starts writes to our standard output,
     and because it may start a text browser.
     """
+    # Imported here because most ways to sign in open no browser.
+    import shlex  # noqa: PLC0415
+
     for command in browsers():
         try:
             words = shlex.split(command)
@@ -65,6 +65,9 @@ def open_browser(url: str) -> bool:
 
 
 def _start(words: list[str], url: str) -> None:
+    import subprocess  # noqa: PLC0415 as above
+    import threading  # noqa: PLC0415
+
     process = subprocess.Popen(  # noqa: S603 no shell, and the person's own command
         words if url in " ".join(words) else [*words, url],
         stdin=subprocess.DEVNULL,

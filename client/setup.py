@@ -3,8 +3,7 @@
 After it, everything the CA says about trust is proved by the pinned root key.
 """
 
-from dataclasses import dataclass
-
+from ca.values import dataclass
 from client import profile
 from client.api import CA, parse_pin
 from client.arguments import Parser, one_of

@@ -8,17 +8,20 @@ otherwise one server could have us sign for another.
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from ca import authorization
 from ca.authorization import Authorization, Call
 from ca.certificate import parse_certificate, parse_line, split_key
 from ca.errors import BadRequest
+from ca.values import dataclass
 from ca.wire import decode_base64
 from client import files, ssh_keygen
 from client.failure import NoCertificate, Unable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class RequestSigner:
     """Whether somebody may have to touch it."""
 
     @classmethod
-    def open(cls, key: Path, certificate: Path) -> Self:
+    def open(cls, key: Path, certificate: Path) -> "Self":
         """Read the certificate beside a key; raise `NoCertificate` or `Unable`."""
         line = files.read(certificate)
         if line is None:

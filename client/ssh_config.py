@@ -12,12 +12,11 @@ block does not apply, and ssh offers what it did before us.
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from ca.values import replace
 from client import files, profile
 from client.api import CA
 from client.arguments import Parser, one_of
@@ -252,6 +251,9 @@ def quoted(path: Path, *, percent: bool = False) -> str:
 
 def own_command() -> str:
     """Return how the person's shell starts us, from wherever ssh was started."""
+    # Imported here because a sign-in asks only where our files are.
+    import shlex  # noqa: PLC0415
+
     typed = Path(sys.argv[0]).absolute()
     beside = Path(sys.executable).with_name("ca-login")
     for path in (typed, beside):

@@ -3,13 +3,12 @@
 It is there wherever ssh is, takes 5 ms, and spares a laptop a cryptography library.
 """
 
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from client import files
+from client import files, program
 from client.failure import Unable, Untrusted
+from client.program import Done
 
 _SECONDS = 20
 """Far longer than it ever takes; a stuck file system ends here."""
@@ -24,7 +23,7 @@ _SIGNER = "daypass"
 def generate(path: Path, comment: str) -> None:
     """Make a new Ed25519 key pair: `path` (0600, no passphrase) and `path`.pub."""
     done = _run(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
-    if done.returncode:
+    if done.status:
         raise Unable(f"ssh-keygen cannot make a key in {path.parent}: {_said(done)}")
 
 
@@ -35,12 +34,12 @@ def sign(message: bytes, *, key: Path, namespace: str, in_hardware: bool) -> str
     """
     command = ["-q", "-Y", "sign", "-n", namespace, "-f", str(key)]
     done = _run(command, message, seconds=_PERSON_SECONDS, talks=in_hardware)
-    if done.returncode:
+    if done.status:
         raise Unable(
             f"ssh-keygen cannot sign with {key}: {_said(done)}",
             hint="where the key is in an agent, SSH_AUTH_SOCK must lead to it",
         )
-    return done.stdout.decode("ascii", "replace")
+    return done.out.decode("ascii", "replace")
 
 
 def verify(
@@ -50,20 +49,16 @@ def verify(
 
     `keys` are `<type> <base64>`; `what` names the document in the error.
     """
-    with (
-        files.explained("keep a signature to check"),
-        tempfile.TemporaryDirectory(prefix="daypass-") as folder,
-    ):
-        signers, signature = Path(folder, "signers"), Path(folder, "signature")
-        signers.write_text(
-            "".join(f'{_SIGNER} namespaces="{namespace}" {key}\n' for key in keys)
-        )
-        signature.write_text(armour)
+    listed = "".join(f'{_SIGNER} namespaces="{namespace}" {key}\n' for key in keys)
+    with files.explained("keep a signature to check"), files.scratch() as folder:
+        signers, signature = folder / "signers", folder / "signature"
+        files.create(signers, listed.encode(), durable=False)
+        files.create(signature, armour.encode(), durable=False)
         files_given = ("-f", str(signers), "-s", str(signature))
         done = _run(
             ["-Y", "verify", "-n", namespace, "-I", _SIGNER, *files_given], message
         )
-    if done.returncode:
+    if done.status:
         raise Untrusted(
             f"the {what} of the CA is not signed by the key it should be",
             hint="do not go on; ask whoever runs the CA",
@@ -76,7 +71,7 @@ def verify_certificate(path: Path) -> None:
     OpenSSH verifies that signature whenever it reads a certificate (sshkey.c,
     `cert_parse`), so to have it shown is to have it verified.
     """
-    if _run(["-L", "-f", str(path)]).returncode:
+    if _run(["-L", "-f", str(path)]).status:
         raise Untrusted("the signature on the certificate does not verify")
 
 
@@ -86,14 +81,11 @@ def reads_krl(path: Path, key: str) -> bool:
     It says so by what it says of the key (ssh-keygen.c, `do_check_krl`): with a KRL
     that it cannot read it says nothing of it.
     """
-    with (
-        files.explained("keep a key to ask about"),
-        tempfile.TemporaryDirectory(prefix="daypass-") as folder,
-    ):
-        public = Path(folder, "key.pub")
-        public.write_text(f"{key}\n")
+    with files.explained("keep a key to ask about"), files.scratch() as folder:
+        public = folder / "key.pub"
+        files.create(public, f"{key}\n".encode(), durable=False)
         done = _run(["-Q", "-f", str(path), str(public)])
-    return done.returncode in (0, 1) and bool(done.stdout)
+    return done.status in (0, 1) and bool(done.out)
 
 
 def _run(
@@ -102,26 +94,19 @@ def _run(
     *,
     seconds: float = _SECONDS,
     talks: bool = False,
-) -> subprocess.CompletedProcess[bytes]:
+) -> Done:
     """Run ssh-keygen; what it says to a person is shown only where it `talks`."""
     command = ["ssh-keygen", *arguments]
     try:
-        return subprocess.run(  # noqa: S603 no shell; paths and keys of our own
-            command,
-            input=message,
-            stdout=subprocess.PIPE,
-            stderr=None if talks else subprocess.PIPE,
-            check=False,
-            timeout=seconds,
-        )
+        return program.run(command, message, seconds=seconds, talks=talks)
     except FileNotFoundError as error:
         raise Unable(
             "ssh-keygen is not installed", hint="install OpenSSH's client programs"
         ) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, program.TakesTooLong) as error:
         raise Unable("ssh-keygen cannot be run, or does not end") from error
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    said = (done.stderr or b"").decode(errors="replace").strip()
-    return said or f"exit {done.returncode}"
+def _said(done: Done) -> str:
+    said = done.err.decode(errors="replace").strip()
+    return said or f"exit {done.status}"

@@ -18,10 +18,13 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
 
 from ca.errors import CAError
 from client.failure import Misuse, exit_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _PROGRAM = "ca-login"
 

@@ -10,11 +10,11 @@ run out is still a bundle: that is an alarm, not a lockout (invariant 9).
 """
 
 import hashlib
-from dataclasses import dataclass
 
 from ca import bundle, wire
 from ca.certificate import parse_line
 from ca.errors import Malformed
+from ca.values import dataclass
 from client import ssh_keygen
 from client.failure import BadAnswer, Untrusted
 

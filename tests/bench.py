@@ -13,6 +13,7 @@
     krl_100k_ms            writing it
     trust_304_core_share   what 10,000 hosts that ask for news every 30 s take of a core
     krl_login_ratio        a login at a host that has it over one with an empty KRL
+    check_…, login_…       what `ca-login` costs; tests/bench_login.py says how
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
 issue take turns in one process, so that what else the machine does hits both, and the
@@ -43,7 +44,7 @@ from ca.messages import SignRequest
 from ca.store import Draft, Entry
 from client import ledger
 from client.messages import LedgerProof
-from tests import bench_krl, bench_ledger
+from tests import bench_krl, bench_ledger, bench_login
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.bench_http import measure_http
 from tests.bench_trust import measure_trust
@@ -74,6 +75,7 @@ def main() -> int:
         floor = partial(per_second, make_floor(), FLOOR_CERTIFICATES)
         figures |= measure_http(ROOT / folder, idp, floor)
         figures |= bench_ledger.run(ROOT / folder)
+        figures |= bench_login.run(ROOT / folder)
         figures |= measure_trust(ROOT / folder, idp)
         figures |= bench_krl.measure(ROOT / folder)
     width = max(map(len, figures))
