@@ -94,7 +94,8 @@ read_config() {
 # ever removes a lock that they judged by an older look at it.
 take_lock() {
     tries=0
-    ( : >>"$folder/lock" ) 2>/dev/null || return 1
+    # Root's alone: whoever can open a file can hold its lock for ever.
+    (umask 077; : >>"$folder/lock"; chmod 0600 "$folder/lock") 2>/dev/null || return 1
     if has flock; then exec 9>>"$folder/lock"; fi
     until try_lock; do
         tries=$((tries + 1))
@@ -627,7 +628,8 @@ conclude() {
     before=$(sed -n -e '/^result=/p' -e '/^reason=/p' -e '/^alarm=/p' "$folder/status" \
         2>/dev/null)
     if [ "$before" != "$(printf '%s\n' "result=$result" "reason=$reason" "alarm=$alarm")" ] ||
-        { [ "$alarm" = yes ] && [ $((time - logged)) -ge "$ALARM_SECONDS" ]; }
+        { [ "$alarm" = yes ] && { [ $((time - logged)) -ge "$ALARM_SECONDS" ] ||
+            [ "$logged" -gt "$time" ]; }; }
     then
         [ "$result.$logged" = ok.0 ] || ring
         logged=$time

@@ -8,6 +8,7 @@ import getpass
 import os
 import random
 import signal
+import stat
 import subprocess
 import threading
 import time
@@ -494,6 +495,13 @@ def test_a_lock_whose_owner_was_killed_holds_nobody_up(ca, host):
 
 def command_line(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_the_lock_is_roots_alone(ca, one_host):
+    """Whoever can open a file can hold its lock, and revocations would not arrive."""
+    (one_host.daypass / "lock").touch(0o644)
+    assert one_host.pull().returncode == 0
+    assert stat.S_IMODE((one_host.daypass / "lock").stat().st_mode) == 0o600
 
 
 def test_a_lock_that_is_held_is_given_up_on(tmp_path, ca, host):
