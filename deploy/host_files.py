@@ -12,11 +12,8 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-FOLDER = "/etc/ssh/daypass"
-CA_KEYS = f"{FOLDER}/ca_keys"
-"""What `TrustedUserCAKeys` names."""
-REVOKED_KEYS = f"{FOLDER}/revoked.krl"
-"""What `RevokedKeys` names. Without the file, sshd refuses every key."""
+from deploy.sshd_config import FOLDER
+
 PULL = "/usr/local/sbin/daypass-pull"
 END_SESSIONS = "/usr/local/sbin/daypass-end-sessions"
 

@@ -3,6 +3,7 @@
 #
 #     daypass-pull [--jitter SECONDS]    pull once, as the timer and cron do
 #     daypass-pull --renew               renew the host certificate when half is over
+#     daypass-pull --join TOKEN-FILE     have a new machine registered, by a join token
 #     daypass-pull --locked COMMAND...   run a command that changes the trust files
 #
 # sshd reads `ca_keys` and `revoked.krl` at each login, and refuses everybody when the
@@ -93,7 +94,8 @@ read_config() {
 # ever removes a lock that they judged by an older look at it.
 take_lock() {
     tries=0
-    ( : >>"$folder/lock" ) 2>/dev/null || return 1
+    # Root's alone: whoever can open a file can hold its lock for ever.
+    (umask 077; : >>"$folder/lock"; chmod 0600 "$folder/lock") 2>/dev/null || return 1
     if has flock; then exec 9>>"$folder/lock"; fi
     until try_lock; do
         tries=$((tries + 1))
@@ -626,7 +628,8 @@ conclude() {
     before=$(sed -n -e '/^result=/p' -e '/^reason=/p' -e '/^alarm=/p' "$folder/status" \
         2>/dev/null)
     if [ "$before" != "$(printf '%s\n' "result=$result" "reason=$reason" "alarm=$alarm")" ] ||
-        { [ "$alarm" = yes ] && [ $((time - logged)) -ge "$ALARM_SECONDS" ]; }
+        { [ "$alarm" = yes ] && { [ $((time - logged)) -ge "$ALARM_SECONDS" ] ||
+            [ "$logged" -gt "$time" ]; }; }
     then
         [ "$result.$logged" = ok.0 ] || ring
         logged=$time
@@ -651,6 +654,30 @@ ring() {
     # Under systemd the line above is in the journal already.
     [ -n "${JOURNAL_STREAM-}" ] || ! has logger ||
         logger -t daypass-pull -p "daemon.$level" "$line" 9>&- 2>/dev/null || :
+}
+
+# join TOKEN-FILE: a token is a secret, so it is no argument
+join() {
+    [ -n "$host" ] && [ -n "$host_key" ] || misuse "--join needs host= and host_key="
+    token=$(cat "$1") || return 1
+    case $token in '' | *[!A-Za-z0-9_-]*) misuse "$1 holds no join token" ;; esac
+    {
+        printf '%s\n' daypass-host-join-v1 "origin $url" "host $host"
+        [ -z "$names" ] || echo "$names" | tr , '\n' | sed 's/^/name /'
+        sed 's/^\([^ ]* [^ ]*\).*/key \1/' <"$host_key.pub"
+        printf '%s\n' "pulls yes" "token $token" "time $(now)"
+    } >"$staging/say" || return 1
+    send /v1/hosts || return 1
+    answered 20[01]
+}
+
+# answered PATTERN: the CA said so; otherwise say what it said
+answered() {
+    # shellcheck disable=SC2254  # a pattern it is
+    case $http in $1) return 0 ;; esac
+    say "$url answered $http: $(head -c 500 "$staging/answer" 2>/dev/null)"
+    case $http in 000 | 5*) return 7 ;; esac
+    return 1
 }
 
 # --- The host certificate -----------------------------------------------------------
@@ -720,11 +747,7 @@ renew() {
     printf '%s\n' daypass-host-renewal-v1 "host $host" "origin $url" "key $1 $2" \
         "time $(now)" >"$staging/say" || return 1
     send /v1/host-certificates/renew || return 1
-    [ "$http" = 200 ] || {
-        say "no host certificate from $url: $http $(head -c 500 "$staging/answer")"
-        case $http in 000 | 5*) return 7 ;; esac
-        return 1
-    }
+    answered 200 || return
     cp "$staging/answer" "$staging/host-cert.pub"
     judge "$staging/host-cert.pub" ||
         { say "the CA sent a host certificate that is not ours"; return 1; }
@@ -828,6 +851,12 @@ main() {
         [ $# -gt 0 ] || misuse "--locked takes a command"
         begin
         exec "$@" ;;
+    --join)
+        [ $# -eq 2 ] && [ -r "$2" ] || misuse "--join takes a file that holds a token"
+        begin
+        stage
+        join "$2"
+        exit ;;
     --renew)
         begin
         stage

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import host_files
+from deploy import host_files, sshd_config
 from deploy.host_files import HostFile, Pull
 from tests.publisher import Publisher
 from tests.pulling import PULL, SCRIPTS, Host
@@ -200,7 +200,7 @@ def test_a_unit_runs_what_is_installed(name):
         assert unit["Service"]["ExecStart"].split()[0] == host_files.PULL
         assert unit["Service"]["ProtectSystem"] == "strict"
         assert unit["Service"]["SuccessExitStatus"] == "7"
-        assert host_files.FOLDER.startswith(unit["Service"]["ReadWritePaths"])
+        assert sshd_config.FOLDER.startswith(unit["Service"]["ReadWritePaths"])
 
 
 def test_systemd_reads_the_units(tmp_path):
@@ -239,7 +239,7 @@ def test_a_line_of_cron_runs_what_is_installed_as_root(name):
 
 def test_the_names_in_the_script_are_those_that_are_installed():
     said = PULL.read_text()
-    assert "folder=${DAYPASS_ROOT-}/etc/ssh/daypass" in said
-    assert Path(host_files.CA_KEYS).name in said
-    assert Path(host_files.REVOKED_KEYS).name in said
+    assert f"folder=${{DAYPASS_ROOT-}}{sshd_config.FOLDER}\n" in said
+    assert sshd_config.CA_KEYS.removeprefix(sshd_config.FOLDER) in said
+    assert sshd_config.KRL.removeprefix(sshd_config.FOLDER) in said
     assert host_files.END_SESSIONS in said

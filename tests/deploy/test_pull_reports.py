@@ -1,6 +1,7 @@
 """What a host tells the CA, signed with its host key; and its own certificate."""
 
 import subprocess
+import sys
 import time
 from hashlib import sha256
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 from ca import sshsig, wire
 from ca.bundle import split_signed
 from ca.certificate import CertificateType, parse_line, render_line
+from tests.authority import Signer, make_ca
 from tests.certificates import ThrowawayCA, by_hand, certificate, texts
-from tests.fakes import Answer
+from tests.fakes import Answer, FakeIdP
 from tests.publisher import Publisher
 from tests.pulling import SHELLS, Host
-from tests.sshd import Sshd, find_sshd, make_key
+from tests.sshd import Sshd, find_sshd, free_port, make_key
 
 pytestmark = pytest.mark.openssh
 
@@ -126,6 +128,71 @@ def test_what_was_refused_is_not_reported(ca, one_host):
     one_host.pull()
 
     assert len(ca.posted[REPORTS]) == 1
+
+
+# --- The registry ---
+
+
+def test_a_machine_joins_reports_and_gets_certified_by_a_real_signer(tmp_path):
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    with FakeIdP() as idp:
+        config = make_ca(tmp_path / "ca", idp, origin=origin)
+        with (config.parent / "policy.toml").open("a") as policy:
+            policy.write(
+                '[[host]]\nname = "all"\nissuer = "corp"\n'
+                'match = { groups = ["ops"] }\nnames = ["*.example.com"]\n'
+                'validity = "30d"\n'
+            )
+        admin = [sys.executable, "-m", "ca.admin", "hosts"]
+        token = tmp_path / "token"
+        words = ["join-token", "--id", "web1", "--name", "web1.example.com"]
+        with token.open("w") as file:
+            subprocess.run(
+                [*admin, *words, "--config", config], stdout=file, check=True
+            )
+        with Signer(config, port=port) as signer, Publisher() as ca:
+            host = with_key(tmp_path / "host", ca)
+            root = parse_line((tmp_path / "ca/root/root.pub").read_text())
+            host.configure(
+                url=origin, pin=wire.fingerprint(root), names="web1.example.com"
+            )
+            for arguments in (("--join", str(token)), (), ("--renew",)):
+                done = host.pull(*arguments)
+                assert done.returncode == 0, done.stderr
+                assert "did not take" not in done.stderr
+            assert not ca.hits
+            refused = host.pull("--join", str(_token_of(tmp_path, "x" * 43)))
+            assert refused.returncode == 1
+            assert "join_token_refused" in refused.stderr
+            assert signer.said()
+
+    shown = subprocess.run(
+        [*admin, "list", "--json", "--config", config],
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    assert host.status["current_version"] in shown.decode()
+    said = subprocess.run(
+        ["ssh-keygen", "-L", "-f", certificate_file(host)],
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    assert b"web1.example.com" in said
+
+
+def _token_of(folder, text):
+    file = folder / "another-token"
+    file.write_text(f"{text}\n")
+    return file
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a\nb", "a/b"])
+def test_what_is_no_join_token_is_not_sent(tmp_path, ca, one_host, text):
+    done = one_host.pull("--join", str(_token_of(tmp_path, text)))
+
+    assert done.returncode == 2
+    assert ca.posted == {}
 
 
 # --- The host certificate -----------------------------------------------------------
