@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from ca.errors import Conflict
 from ca.store import tables
 from ca.store.append import write_entries
+from ca.store.barred import set_mark
 from ca.store.batch import Entry
 from ca.store.transactions import Head
 from ca.store.tree import grow
@@ -62,3 +63,4 @@ class NewLog:
         connection.execute(sa.delete(lost).where(lost.c.first >= self.lost_from))
         row = {"first": self.lost_from, "last": base, "entry_index": entry.index}
         connection.execute(sa.insert(lost), [row])
+        set_mark(connection)

@@ -36,6 +36,8 @@ class Revocations:
     serials: tuple[RevokedSerial, ...] = ()
     ca_keys: tuple[bytes, ...] = ()
     """Their blobs."""
+    lost: tuple[tuple[int, int], ...] = ()
+    """Runs of serials whose records are lost: revoked for good, under each CA key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def revocations(connection: sa.Connection, *, since: int = 0) -> Revocations:
     return Revocations(
         tuple(RevokedSerial(int(row.serial), row.ca_key, row.ends) for row in rows),
         tuple(connection.scalars(sa.select(keys).order_by(keys))),
+        tuple((row.first, row.last) for row in connection.execute(_LOST)),
     )
 
 
@@ -178,6 +181,9 @@ def among(connection: sa.Connection, serials: Collection[int]) -> set[int]:
     for at in range(0, len(every), _MOST_KEYS):
         found |= revoked_among(connection, every[at : at + _MOST_KEYS])
     return found
+
+
+_LOST = sa.select(tables.lost_serials.c.first, tables.lost_serials.c.last)
 
 
 def blocks(connection: sa.Connection) -> list[Block]:

@@ -22,6 +22,8 @@ def krl_of(
     """Return the KRL that says what is revoked now."""
     ended = int((now - CLOCK_SKEW).timestamp())
     by_key: dict[bytes, list[tuple[int, int]]] = {}
+    if revocations.lost:
+        by_key = {key: list(revocations.lost) for key in ca_keys_of(roots)}
     for one in revocations.serials:
         if one.ends >= ended:
             by_key.setdefault(one.ca_key, []).append((one.serial, one.serial))
