@@ -73,19 +73,19 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         wanted = json_body(BlockRequest)
         return json_answer(block_for(authority, wanted, signed_by, caller, now=now))
 
-    @routes.delete("/v1/blocks/<int:id_>")
+    @routes.delete("/v1/blocks/<int:id>")
     @describe(
         takes=LiftRequest,
         gives=administration.Recorded,
         refuses=(BadRequest, NotFound, *_REFUSES),
         signed="must",
     )
-    def lift(id_: int) -> Response:
+    def lift(id: int) -> Response:  # noqa: A002 (the name that the path documents)
         """Lift a block, for an admin."""
         caller, now = caller_of(authority), clock()
         signed_by = prove_signer(authority, now=now)
         wanted = json_body(LiftRequest)
-        return json_answer(lift_for(authority, id_, wanted, signed_by, caller, now=now))
+        return json_answer(lift_for(authority, id, wanted, signed_by, caller, now=now))
 
     @routes.get("/v1/certificates")
     @describe(gives=Certificates, refuses=_REFUSES, signed="must")

@@ -21,9 +21,7 @@ from ca.revoke import block, blocks, lift, operator
 from ca.store import Store
 
 HELP = """\
-usage: ca-admin block add (--person P | --subject S | --key KEY) --reason WHY
-       ca-admin block list [--all]
-       ca-admin block lift ID --reason WHY
+usage: ca-admin block add | list | lift ID [OPTIONS]
 
   add          no signer certifies anything for them from now on, or takes a request
                that they sign. What they have stays good: `ca-admin revoke` ends that,
