@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -96,7 +97,7 @@ def test_a_ca_key_was_stolen(ca, capsys):
     ada = issue(ca, "ada")
     (_export, keys, would, cut), _ = commands("A CA key was stolen")
 
-    assert "user-ca" in type_(keys, ca[0], capsys)[1]
+    assert "user CA key" in type_(keys, ca[0], capsys)[1]
     assert type_(would, ca[0], capsys)[0] == 0
     status, said = type_(cut, ca[0], capsys)
 
