@@ -6,7 +6,7 @@ a page at a time, newest first, however long it is.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ class Wanted:
     until: datetime | None = None
     """Put on record before this."""
     live: bool = False
-    """Good now."""
+    """Good now, and not revoked."""
     serial: int | None = None
 
 
@@ -38,6 +38,8 @@ class Issued:
     """One certificate on record."""
 
     stored: StoredCertificate
+    is_revoked: bool = False
+    """It, or its CA key."""
 
     @cached_property
     def certificate(self) -> Certificate | None:
@@ -52,6 +54,11 @@ class Issued:
                 hint="compare it with a backup; nothing of ours writes such a one",
             ) from error
 
+    @property
+    def ca_key(self) -> bytes | None:
+        """The blob of its CA key; None once erased."""
+        return None if self.certificate is None else self.certificate.ca_key
+
     @cached_property
     def record(self) -> Mapping[str, Any] | None:
         """What is on record beside it; None once erased."""
@@ -59,12 +66,14 @@ class Issued:
         return None if record is None else json.loads(record)
 
     def state(self, *, now: datetime) -> str:
-        """Return `live`, `ended`, `not-begun` or `erased`."""
+        """Return `live`, `revoked`, `ended`, `not-begun` or `erased`."""
         certificate = self.certificate
         if certificate is None:
             return "erased"
         if now.timestamp() >= certificate.valid_before:
             return "ended"
+        if self.is_revoked:
+            return "revoked"
         return "live" if now.timestamp() >= certificate.valid_after else "not-begun"
 
 
@@ -73,8 +82,12 @@ def find(store: Store, wanted: Wanted, *, now: datetime) -> Iterator[Issued]:
 
     What was erased is found by its serial and its time, and by nothing else.
     """
+    revocations = store.revocations()
+    serials = {one.serial for one in revocations.serials}
     for stored in store.certificates(_span(wanted, now=now)):
-        issued = Issued(stored)
+        issued = Issued(stored, is_revoked=stored.serial in serials)
+        if issued.ca_key in revocations.ca_keys:
+            issued = replace(issued, is_revoked=True)
         if _fits(issued, wanted, now=now):
             yield issued
 

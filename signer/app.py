@@ -25,6 +25,7 @@ from signer import (
     problems,
     registry,
     request_log,
+    revocations,
     trust,
 )
 from signer.counters import Counters
@@ -86,6 +87,7 @@ def create_app(
         certificates.blueprint(authority, clock),
         explain.blueprint(authority, clock),
         hosts.blueprint(authority, clock),
+        revocations.blueprint(authority, clock),
         registry.blueprint(authority, clock),
         discovery.blueprint(authority, clock),
         trust.blueprint(authority, clock, unchanged_of(app)),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ca.admin import (
     backup,
+    block,
     certificates,
     check,
     database,
@@ -16,6 +17,7 @@ from ca.admin import (
     ledger,
     policy,
     restore,
+    revoke,
 )
 from ca.admin.command import (
     DENIED,
@@ -49,6 +51,8 @@ Look after a certificate authority, on the signer's own machine.
   ledger          verify | show | export | monitor | reconcile | erase-record |
                   recover | adopt-head
   certificates    list | show: who got what
+  revoke          end access now: of a person, a key, a certificate, a CA key
+  block           add | list | lift: who gets nothing, whatever policy says
   hosts           list | show | forget | join-token: who has applied what
   backup DIR      copy the database while signers use it
   restore DIR     let it be such a copy again, and stop all signers until a recovery
@@ -61,6 +65,7 @@ examples:
   ca-admin policy explain --email ada@example.com --principal root
   ca-admin ledger verify
   ca-admin certificates list --live --principal root
+  ca-admin revoke --person ada@example.com --reason 'laptop stolen' --wait
 
 All but init read the configuration named by --config or $DAYPASS_CONFIG. Results go to
 standard output, with --json as JSON; ca-admin COMMAND --help says more of each.
@@ -76,6 +81,8 @@ COMMANDS: Mapping[str, Command] = {
     "keys": keys,
     "policy": policy,
     "certificates": certificates,
+    "revoke": revoke,
+    "block": block,
     "hosts": hosts,
     "ledger": ledger,
     "backup": backup,

@@ -39,7 +39,7 @@ usage: ca-admin certificates list [FILTERS]
 
   --person P        of a key ID, a verified e-mail address or a subject, exactly
   --principal P     that can log in as this account, or are for this host
-  --live            good now
+  --live            good now, and not revoked
   --since T         put on record since 2026-11-22, 2026-11-22T08:00 (UTC), 12h or 7d
   --until T         put on record before
   --serial N        with this serial
@@ -88,8 +88,8 @@ def _list(options: Options, output: Output) -> int:
     wanted = Wanted(
         person=options.person,
         principal=options.principal,
-        since=_moment(options.since, now=now),
-        until=_moment(options.until, now=now),
+        since=moment(options.since, now=now),
+        until=moment(options.until, now=now),
         live=options.live,
         serial=_number("--serial", options.serial),
     )
@@ -145,7 +145,7 @@ def _number(name: str, text: str | None) -> int | None:
 _HELP = "ca-admin certificates --help"
 
 
-def _moment(text: str | None, *, now: datetime) -> datetime | None:
+def moment(text: str | None, *, now: datetime) -> datetime | None:
     """Read a date, a time in UTC, or how long ago."""
     if text is None:
         return None

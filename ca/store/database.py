@@ -9,13 +9,11 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from ca.errors import CAError, LedgerStopped, Misconfigured
-from ca.krl import Runs
 from ca.merkle import CompactTree, Node, Plan, plan_root
 from ca.store import (
     barred,
     buckets,
     erase,
-    lost,
     pages,
     requests,
     revoked,
@@ -262,10 +260,6 @@ class Store:
         self._database.write(lambda c, _head: erase.erase(c, index))
         with translated():
             erase.empty_write_ahead_log(self._database.engine)
-
-    def lost_serials(self) -> Runs:
-        """Return runs of serials that are revoked under all CA keys."""
-        return self._database.read(lost.read)
 
     def publication_mark(self) -> PublicationMark:
         """Return what changes with whatever a new *current* would have to say."""

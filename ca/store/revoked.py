@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ca.errors import LedgerStopped, NotFound
-from ca.store import bulk, pages, tables
+from ca.krl import Runs
+from ca.store import bulk, lost, pages, tables
 from ca.store.append import Appended, Appending
 from ca.store.barred import Barring, Target, revoked_among, set_mark
 from ca.store.batch import Draft, Entry
@@ -36,6 +37,8 @@ class Revocations:
     serials: tuple[RevokedSerial, ...] = ()
     ca_keys: tuple[bytes, ...] = ()
     """Their blobs."""
+    lost: Runs = ()
+    """Runs of serials whose records are lost: revoked for good, under each CA key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,7 @@ def revocations(connection: sa.Connection, *, since: int = 0) -> Revocations:
     return Revocations(
         tuple(RevokedSerial(int(row.serial), row.ca_key, row.ends) for row in rows),
         tuple(connection.scalars(sa.select(keys).order_by(keys))),
+        lost.read(connection),
     )
 
 

@@ -192,13 +192,8 @@ class Trust:
         """Return what is to be published: the same KRL while it says the same."""
         roots = self._roots(newest)
         since = int((now - CLOCK_SKEW).timestamp())
-        krl = krl_of(
-            self._store.revocations(since=since),
-            roots.roots,
-            version=version,
-            now=now,
-            lost=self._store.lost_serials(),
-        )
+        revocations = self._store.revocations(since=since)
+        krl = krl_of(revocations, roots.roots, version=version, now=now)
         if newest is not None:
             content = self._store.blob(newest.says.krl_sha256) or b""
             published = _read_krl(content)

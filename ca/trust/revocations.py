@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from ca.bundle import Roots
 from ca.certificate import parse_line
-from ca.krl import KRL, RevokedCertificates, Runs, runs_of
+from ca.krl import KRL, RevokedCertificates, runs_of
 from ca.store import Revocations
 
 CLOCK_SKEW = timedelta(days=1)
@@ -17,20 +17,13 @@ is slow by less takes it again."""
 
 
 def krl_of(
-    revocations: Revocations,
-    roots: Roots,
-    *,
-    version: int,
-    now: datetime,
-    lost: Runs = (),
+    revocations: Revocations, roots: Roots, *, version: int, now: datetime
 ) -> KRL:
-    """Return the KRL that says what is revoked now.
-
-    `lost` are serials of which nobody knows which of our CA keys signed them, if any.
-    """
+    """Return the KRL that says what is revoked now."""
     ended = int((now - CLOCK_SKEW).timestamp())
-    ours = map(parse_line, (one.key for one in (*roots.user_ca, *roots.host_ca)))
-    by_key = {key: list(lost) for key in ours if lost}
+    by_key: dict[bytes, list[tuple[int, int]]] = {}
+    if revocations.lost:
+        by_key = {key: list(revocations.lost) for key in ca_keys_of(roots)}
     for one in revocations.serials:
         if one.ends >= ended:
             by_key.setdefault(one.ca_key, []).append((one.serial, one.serial))

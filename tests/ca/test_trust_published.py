@@ -65,13 +65,8 @@ def test_what_was_published_as_revoked_is_known_again():
     forgotten = forgotten_in(published, ROOTS)
 
     assert forgotten == Forgotten(((3, 3), (5, 7)), (OTHER.blob,))
-    krl = krl_of(
-        Revocations(ca_keys=forgotten.ca_keys),
-        ROOTS,
-        version=8,
-        now=NOW,
-        lost=forgotten.serials,
-    )
+    revocations = Revocations(ca_keys=forgotten.ca_keys, lost=forgotten.serials)
+    krl = krl_of(revocations, ROOTS, version=8, now=NOW)
     assert set(KRL_SEEN.certificates) <= set(krl.certificates)
     assert krl.keys == KRL_SEEN.keys
 
