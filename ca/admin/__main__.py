@@ -46,7 +46,7 @@ Look after a certificate authority, on the signer's own machine.
   init DIR        make a new CA: configuration, policy, keys, roots, database
   check-config    read configuration and policy, and print what is in force
   db upgrade      bring the database to the schema of this program
-  keys            list | draft-roots | sign-roots: CA keys, and what is trusted
+  keys            new | list | draft-roots | sign-roots: CA keys, and what is trusted
   policy          check | test | explain: who gets what, why, and is it meant so
   ledger          verify | show | export | monitor | reconcile | erase-record |
                   recover | adopt-head

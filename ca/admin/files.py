@@ -1,10 +1,23 @@
-"""Files that a command writes: aside, and into place in one moment."""
+"""Files that a command writes: new ones, or into place in one moment."""
 
 import os
 import secrets
 from pathlib import Path
 
 from ca.errors import Misconfigured
+
+
+def create_file(file: Path, content: bytes) -> None:
+    """Write a file for its owner alone, synced, where there is none.
+
+    Raises `OSError`. Whatever the umask, the mode is 0600.
+    """
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(descriptor, 0o600)
+        stream.write(content)
+        stream.flush()
+        os.fsync(descriptor)
 
 
 def replace_file(file: Path, content: bytes, *, mode: int = 0o644) -> None:

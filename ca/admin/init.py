@@ -4,7 +4,6 @@ Everything is made in a folder beside `DIR` and renamed when it is whole, so tha
 failure leaves nothing half-made.
 """
 
-import os
 import secrets
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ca.admin import database, templates
 from ca.admin.command import DONE, Options, Output, Parser
+from ca.admin.files import create_file
 from ca.admin.keys.draft import parse_domains
 from ca.admin.templates import Answers
 from ca.authority import read_policy
@@ -143,10 +143,10 @@ def _fill(folder: Path, answers: Answers) -> str:
         host_ca=(HostCAKey(KeyState.ACTIVE, host_ca.line, answers.host_domains),),
         online=(TrustedKey(KeyState.ACTIVE, online.line),),
     )
-    _write(folder / "roots", sign_roots(roots, root))
-    _write(folder / "daypass.toml", templates.configuration(answers).encode())
-    _write(folder / "policy.toml", templates.policy(answers).encode())
-    _write(folder / "daypass.db", b"")
+    create_file(folder / "roots", sign_roots(roots, root))
+    create_file(folder / "daypass.toml", templates.configuration(answers).encode())
+    create_file(folder / "policy.toml", templates.policy(answers).encode())
+    create_file(folder / "daypass.db", b"")
     config = load_config(folder / "daypass.toml")
     read_policy(config)
     database.migrate(config.database_url)
@@ -157,18 +157,9 @@ def _write_keys(folder: Path, key_types: Mapping[str, KeyType]) -> list[FileKey]
     """Make keys in a folder of their own, under one random passphrase beside them."""
     folder.mkdir(mode=0o700)
     passphrase = secrets.token_urlsafe(32).encode()
-    _write(folder / "passphrase", passphrase + b"\n")
+    create_file(folder / "passphrase", passphrase + b"\n")
     keys = [FileKey.generate(key_type) for key_type in key_types.values()]
     for name, key in zip(key_types, keys, strict=True):
-        _write(folder / name, key.encrypt(passphrase))
-        _write(folder / f"{name}.pub", f"{key.line} daypass {name}\n".encode())
+        create_file(folder / name, key.encrypt(passphrase))
+        create_file(folder / f"{name}.pub", f"{key.line} daypass {name}\n".encode())
     return keys
-
-
-def _write(file: Path, content: bytes) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        os.fchmod(descriptor, 0o600)
-        stream.write(content)
-        stream.flush()
-        os.fsync(descriptor)

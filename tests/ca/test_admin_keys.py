@@ -309,6 +309,40 @@ def test_a_new_log_closes_the_one_before(before):
     assert list(warnings(roots)) == []
 
 
+# --- New keys ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_a_new_key_is_encrypted_and_for_its_owner_alone(tmp_path, capsys, kind):
+    (tmp_path / "passphrase").write_text("a passphrase\n")
+    (tmp_path / "passphrase").chmod(0o600)
+    path = tmp_path / "user_ca2"
+
+    assert main(["keys", "new", str(path), "--key-type", kind]) == 0
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    key = FileKey.open(path, tmp_path / "passphrase")
+    assert path.with_suffix(".pub").read_text() == f"{key.line} daypass user_ca2\n"
+    assert key.fingerprint in capsys.readouterr().out
+
+
+def test_a_key_is_never_written_over(tmp_path, capsys):
+    words, file, other = (tmp_path / name for name in ("words", "key", "other"))
+    words.write_text("a passphrase\n")
+    words.chmod(0o600)
+    assert main(["keys", "new", str(file), "--passphrase-file", str(words)]) == 0
+    before = file.read_bytes()
+
+    assert main(["keys", "new", str(file), "--passphrase-file", str(words)]) == 1
+    assert "File exists" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+    words.write_text("\n")
+    assert main(["keys", "new", str(other), "--passphrase-file", str(words)]) == 1
+    assert "no passphrase" in capsys.readouterr().err
+    assert not other.exists()
+
+
 # --- The list ---------------------------------------------------------------------
 
 

@@ -3,18 +3,24 @@
 from collections.abc import Mapping
 
 from ca.admin.command import Action, Options, Output, Parser
-from ca.admin.keys import draft, listing, sign
+from ca.admin.keys import draft, listing, make, sign
 
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = """\
 usage: ca-admin keys COMMAND [OPTIONS]
 
+  new PATH            make a key, encrypted, which nothing trusts yet, and PATH.pub
   list                show the keys that the roots name: state, fingerprint, where
   draft-roots         print the text of new roots: the present ones with a higher
                       version, and what is asked for. Nothing is signed or changed
   sign-roots FILE     say what the roots in FILE change, ask, and sign them with the
                       root key; needs neither the CA's database nor its other keys
+
+of new:
+  --passphrase-file PATH  holds the passphrase; unless said otherwise the file
+                          passphrase beside the key
+  --key-type TYPE         ed25519 (unless said otherwise), ecdsa or rsa
 
 of draft-roots, where KEY is a public key file; again for more:
   --host-domains LIST     the hosts that the host CA keys speak for, as
@@ -43,6 +49,7 @@ of sign-roots:
   --json                  the result as JSON
 
 examples:
+  ca-admin keys new keys/user_ca2
   ca-admin keys draft-roots --host-domains '*.prod.example' > roots.new
   ca-admin keys draft-roots --revoke-ca keys/user_ca.pub --user-ca keys/user_ca2.pub \\
       > roots.new
@@ -54,6 +61,7 @@ exit codes: 0 done, 1 failed and nothing changed, 2 misuse
 """
 
 _ACTIONS: Mapping[str, Action] = {
+    "new": make,
     "list": listing,
     "draft-roots": draft,
     "sign-roots": sign,
