@@ -23,7 +23,7 @@ from tests.authority import wait_until
 from tests.certificates import ThrowawayCA, certificate, write_certificate
 from tests.publisher import Publisher, make_krl
 from tests.pulling import END_SESSIONS, Host
-from tests.sshd import Sshd, make_key, openssh_version
+from tests.sshd import LOOPBACK, Sshd, make_key, openssh_version
 
 pytestmark = pytest.mark.openssh
 
@@ -38,22 +38,23 @@ class LoggedSshd(Sshd):
         super().__init__(folder, settings)
         self.syslog = folder / "auth.log"
         self.syslog.touch()
-        self._listener = socket.socket()
+        self._listener: socket.socket | None = None
         self._children: list[subprocess.Popen[bytes]] = []
 
     def _start(self) -> bool:
         self._configure()
-        self._listener.bind(("127.0.0.1", self.port))
-        self._listener.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._listener = socket.create_server((LOOPBACK, self.port))
+        threading.Thread(
+            target=self._serve, args=(self._listener,), daemon=True
+        ).start()
         self.log.touch()
         return True
 
-    def _serve(self) -> None:
+    def _serve(self, listener: socket.socket) -> None:
         command = [self._binary, "-i", "-e", "-f", str(self.folder / "sshd_config")]
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
             with connection:
@@ -75,10 +76,15 @@ class LoggedSshd(Sshd):
                 log.write(f"{stamp} web1 sshd[{child.pid}]: {said}\n")
 
     def _stop(self) -> None:
-        self._listener.close()
+        if self._listener is not None:
+            # Closing alone would leave the thread waiting in `accept`.
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
         for child in self._children:
             child.terminate()
             child.wait(10)
+        self._children.clear()
 
 
 @pytest.fixture
