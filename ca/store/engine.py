@@ -12,9 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ca.errors import Misconfigured, StoreUnavailable
 from ca.store import sqlite
-
-UNTIL = "daypass_until"
-"""The execution option that ends a transaction: a time of `time.monotonic`."""
+from ca.store.options import WRITES
 
 SECONDS = 5.0
 """How long one transaction may take, its wait for a turn included, before the request
@@ -50,7 +48,7 @@ def open_engine(
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Begin to write; commit at the end, roll back on any exception."""
     with engine.connect() as connection:
-        connection.execution_options(**{sqlite.WRITES: True})
+        connection.execution_options(**{WRITES: True})
         with connection.begin():
             yield connection
 

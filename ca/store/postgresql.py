@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from psycopg.abc import PQGen
 
 from ca.errors import Misconfigured, StoreUnavailable
-from ca.store.engine import UNTIL
+from ca.store.options import UNTIL
 
 R = TypeVar("R")
 

@@ -16,9 +16,7 @@ import sqlalchemy as sa
 
 from ca.errors import Misconfigured
 from ca.store.locks import FileLock
-
-WRITES = "daypass_writes"
-"""The execution option of a connection whose next transaction will write."""
+from ca.store.options import WRITES
 
 _POLL_SECONDS = 0.0002
 _LONGEST_SECONDS = 3600.0

@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from ca.errors import Misconfigured
 from ca.store import sqlite, tables
-from ca.store.engine import SECONDS, UNTIL, open_engine, translated
+from ca.store.engine import SECONDS, open_engine, translated
+from ca.store.options import UNTIL, WRITES
 
 R = TypeVar("R")
 Head = sa.Row[Any]
@@ -125,7 +126,7 @@ class Database:
     @contextmanager
     def _begun(self, until: float, *, writes: bool) -> Iterator[sa.Connection]:
         with self.engine.connect() as connection:
-            connection.execution_options(**{UNTIL: until, sqlite.WRITES: writes})
+            connection.execution_options(**{UNTIL: until, WRITES: writes})
             with connection.begin():
                 yield connection
 
