@@ -63,6 +63,7 @@ class Host:
         self.root = folder / "root"
         self.daypass = self.root / "etc/ssh/daypass"
         self.daypass.mkdir(parents=True)
+        self.daypass.chmod(0o755)
         self.shell = shell
         self.bin, self.stubs = folder / "bin", folder / "stubs"
         self.stubs.mkdir()
@@ -76,7 +77,9 @@ class Host:
         """Write `pull.conf`, with these settings changed."""
         self.settings |= settings
         text = "".join(f"{name}={value}\n" for name, value in self.settings.items())
-        (self.daypass / "pull.conf").write_text(text)
+        path = self.daypass / "pull.conf"
+        path.write_text(text)
+        path.chmod(0o644)
 
     @property
     def ca_keys(self) -> Path:

@@ -20,7 +20,7 @@
 set -uf
 umask 077
 [ -n "${DAYPASS_ROOT-}" ] ||
-    PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
+    PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 export PATH
 
 readonly SLACK_SECONDS=2        # clocks of kernel and log differ by so much
@@ -28,7 +28,7 @@ readonly GRACE_SECONDS=2        # between asking a session to end, and ending it
 
 has() { command -v "$1" >/dev/null 2>&1; }
 say() {
-    echo "daypass-end-sessions: $*" >&2
+    printf 'daypass-end-sessions: %s\n' "$*" >&2
     [ -n "${JOURNAL_STREAM-}" ] || ! has logger ||
         logger -t daypass-end-sessions -p auth.notice "$*" 2>/dev/null || :
 }

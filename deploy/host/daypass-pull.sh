@@ -21,18 +21,24 @@
 # out. Needs ssh-keygen (OpenSSH 8.1 or later), and curl or wget.
 #
 # Exit: 0 up to date, 1 kept what is there or failed, 2 misuse, 7 CA unreachable.
-# The parts are functions, so that a script of which a part arrived does nothing.
+#
+# Before you let it run as root, read it from its end: `main`, `run`, then `pull`, which
+# is every judgement in its order, and `install_all`, the only way into the folder. It
+# writes there and, with --renew, beside the host key; it asks `url`, and nobody else; it
+# runs ssh-keygen, curl or wget, what every system has, and, as configured, `reload` and
+# daypass-end-sessions. All is in functions: a script that arrived in part does nothing.
 
 set -uf
 umask 022
 LC_ALL=C TZ=UTC0
-# With DAYPASS_ROOT, everything is below it, and PATH is what it is: for tests.
+# Root runs nothing from a PATH that somebody else chose. With DAYPASS_ROOT, everything
+# is below it, and PATH is what it is: for tests.
 [ -n "${DAYPASS_ROOT-}" ] ||
-    PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
+    PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 export LC_ALL TZ PATH
 
 readonly DOCUMENT_BYTES=65536
-readonly KRL_BYTES=67108864
+readonly KRL_BYTES=8388608         # the CA publishes none that is larger
 readonly FETCH_SECONDS=60
 readonly LOCK_SECONDS=20
 readonly REPORT_SECONDS=3600       # say again what was said, so that we count as alive
@@ -41,16 +47,25 @@ readonly SETTLE_SECONDS=10         # logins that began before the KRL have ended
 readonly ALARM_SECONDS=3600        # between two lines in syslog about the same trouble
 
 has() { command -v "$1" >/dev/null 2>&1; }
-say() { echo "daypass-pull: $*" >&2; }
+say() { printf 'daypass-pull: %s\n' "$*" >&2; }
 misuse() { say "$*"; exit 2; }
+
+# words FILE: its beginning, as one line that no terminal and no log can take for more
+words() { head -c 500 "$1" 2>/dev/null | tr -c '\040-\176' ' '; }
 
 # --- The configuration ------------------------------------------------------------
 
 read_config() {
     folder=${DAYPASS_ROOT-}/etc/ssh/daypass
+    us=$(id -u)
     url='' pin='' host='' report=no host_key='' reload='' end_sessions=no
     names='' tls_ca_file='' unless=''
     [ -r "$folder/pull.conf" ] || misuse "cannot read $folder/pull.conf"
+    # Whoever may write there says which CA this host believes, and what root runs.
+    for each in "$folder" "$folder/pull.conf"; do
+        is_only_ours "$each" ||
+            misuse "$each: not root's alone; see ls -ld, then chown root, chmod go-w"
+    done
     while IFS= read -r line || [ -n "$line" ]; do
         case $line in '' | '#'*) continue ;; esac
         case $line in
@@ -168,6 +183,14 @@ sha256() {
 # hash_is HASH FILE
 hash_is() { [ -f "$2" ] && [ "$(sha256 "$2")" = "$1" ]; }
 
+# is_only_ours PATH: no link, owned by who runs this, and nobody else may write to it
+is_only_ours() {
+    # shellcheck disable=SC2046,SC2012  # mode, links, owner: they hold nothing odd
+    set -- $(ls -ldn "$1" 2>/dev/null)
+    case ${1-} in '' | l* | ?????w* | ????????w*) return 1 ;; esac
+    [ "$3" = "$us" ]
+}
+
 size() { echo $(($(wc -c <"$1"))); }
 
 now() { date +%s; }
@@ -187,8 +210,9 @@ is_hash() {
 
 # ask PATH FILE BYTES [POST-FILE]: sets `http`, the status, or 000; and FILE
 #
-# `unless` is the ETag of what we have, or empty. The limit on file size ends whoever writes more, whatever the headers promised.
-# Redirects are not followed: what is not 200 is not the CA.
+# `unless` is the ETag of what we have, or empty. The limit on file size ends whoever
+# writes more, whatever the headers promised. Redirects are not followed, but by busybox:
+# what is not 200 is not the CA.
 ask() {
     rm -f "$2" "$staging/said"
     : >"$staging/headers"
@@ -198,7 +222,7 @@ ask() {
             --max-time "$FETCH_SECONDS" -D "$staging/headers" -w '%{http_code}' -o "$2"
         [ -z "$tls_ca_file" ] || set -- "$@" --cacert "$tls_ca_file"
         [ -z "$unless" ] || set -- "$@" -H "If-None-Match: $unless"
-    elif wget --version 2>/dev/null | grep -q 'GNU Wget'; then
+    elif has_gnu_wget; then
         set -- wget "$@" --no-config -nv -t 1 -T 20 --max-redirect=0 -O "$2"
         [ -z "$tls_ca_file" ] || set -- "$@" "--ca-certificate=$tls_ca_file"
     else
@@ -215,6 +239,8 @@ ask() {
     esac
     transfer "$@" "$url$path"
 }
+
+has_gnu_wget() { wget --version 2>/dev/null | grep -q 'GNU Wget'; }
 
 # transfer ARGUMENT...: runs $program
 transfer() {
@@ -418,19 +444,24 @@ look() {
 # What sshd reads must be what `current` says, whoever changed it meanwhile.
 restore() {
     is_whole && return
-    if ! cmp -s "$staging/ours/ca_keys" "$folder/ca_keys"; then
+    if ! { is_only_ours "$folder/ca_keys" &&
+        cmp -s "$staging/ours/ca_keys" "$folder/ca_keys"; }
+    then
         say "ca_keys is not what the roots say; putting it back"
         cp "$staging/ours/ca_keys" "$staging/keys" && put "$staging/keys" ca_keys ||
             return 1
     fi
     krl_is_ahead && return
-    hash_is "$krl_hash" "$folder/revoked.krl" || restore_krl || return 1
+    is_only_ours "$folder/revoked.krl" && hash_is "$krl_hash" "$folder/revoked.krl" ||
+        restore_krl || return 1
     hash_is "$krl_hash" "$folder/.revoked.krl" ||
         { cp "$folder/revoked.krl" "$staging/krl" && put "$staging/krl" .revoked.krl; }
 }
 
 is_whole() {
     [ "$known" = yes ] || return 0
+    # sshd does not look at whose they are, nor at their modes.
+    is_only_ours "$folder/ca_keys" && is_only_ours "$folder/revoked.krl" || return 1
     cmp -s "$staging/ours/ca_keys" "$folder/ca_keys" || return 1
     if hash_is "$krl_hash" "$folder/revoked.krl"; then
         cmp -s "$folder/revoked.krl" "$folder/.revoked.krl"
@@ -442,7 +473,8 @@ is_whole() {
 # Somebody else, such as ca-deploy, put a newer one there: a KRL has the version of its
 # *current*. To put ours back would un-revoke.
 krl_is_ahead() {
-    krl_is_good "$folder/revoked.krl" "$staging/ours/root.pub" || return 1
+    is_only_ours "$folder/revoked.krl" &&
+        krl_is_good "$folder/revoked.krl" "$staging/ours/root.pub" || return 1
     version=$(ssh-keygen -Q -l -f "$folder/revoked.krl" 2>/dev/null |
         sed -n 's/^# KRL version \([0-9]*\)$/\1/p' | head -n 1)
     number "$version" && [ "$version" -gt "$current_version" ]
@@ -659,6 +691,11 @@ ring() {
 # join TOKEN-FILE: a token is a secret, so it is no argument
 join() {
     [ -n "$host" ] && [ -n "$host_key" ] || misuse "--join needs host= and host_key="
+    case $url in
+    https:*)
+        has curl || has_gnu_wget ||
+            misuse "--join needs curl: this wget would tell the token to anybody" ;;
+    esac
     token=$(cat "$1") || return 1
     case $token in '' | *[!A-Za-z0-9_-]*) misuse "$1 holds no join token" ;; esac
     {
@@ -675,7 +712,7 @@ join() {
 answered() {
     # shellcheck disable=SC2254  # a pattern it is
     case $http in $1) return 0 ;; esac
-    say "$url answered $http: $(head -c 500 "$staging/answer" 2>/dev/null)"
+    say "$url answered $http: $(words "$staging/answer")"
     case $http in 000 | 5*) return 7 ;; esac
     return 1
 }
@@ -761,7 +798,7 @@ install_certificate() {
     [ ! -f "$certificate" ] || cp "$certificate" "$before" || return 1
     replace_certificate "$staging/host-cert.pub" || return 1
     ! has sshd || sshd -t 2>"$staging/said" || {
-        say "sshd refuses the new host certificate: $(head -c 300 "$staging/said")"
+        say "sshd refuses the new host certificate: $(words "$staging/said")"
         if [ -f "$before" ]; then replace_certificate "$before"
         else rm -f "$certificate"; fi
         return 1
@@ -818,7 +855,11 @@ stage() {
     staging=$folder/.staging.$$
     trap 'rm -rf "$staging"' EXIT
     trap 'exit 143' HUP INT TERM
-    mkdir -p "$staging/ours" || { say "cannot write to $folder"; exit 1; }
+    # Root's alone: a join token may come to lie there, or what was not judged yet.
+    if ! mkdir -m 0700 "$staging" || ! mkdir "$staging/ours"; then
+        say "cannot write to $folder"
+        exit 1
+    fi
 }
 
 run() {
