@@ -79,6 +79,8 @@ _MODULES = {
     "sftp": "connect",
     "scp": "connect",
     "exec": "connect",
+    "doctor": "doctor",
+    "why": "why",
     "export": "export",
     "status": "status",
     "logout": "logout",

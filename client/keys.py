@@ -159,7 +159,14 @@ class KeyFiles:
     def existing(self) -> Path | None:
         """Return the person's own key that is in use, None for one that we made."""
         key = self._pair / _KEY
-        return key.readlink() if key.is_symlink() else None
+        own = key.is_symlink() and not self.in_agent
+        return key.readlink() if own else None
+
+    @property
+    def in_agent(self) -> bool:
+        """Whether the private key is one of ours that only an agent holds."""
+        key = self._pair / _KEY
+        return key.is_symlink() and str(key.readlink()) == _PUBLIC
 
     def remove(self) -> bool:
         """Remove every key and certificate of the profile; return whether any was."""
@@ -287,7 +294,7 @@ def _public_blob(folder: Path) -> bytes:
     key = folder / _KEY
     if not key.is_symlink():
         return _public_blob_in(files.read(key) or b"")
-    path = key.readlink()
+    path = folder / key.readlink()
     public = path if path.suffix == ".pub" else path.with_name(f"{path.name}.pub")
     # Gone, or another key by now.
     return parse_line(_first_words(files.read(public) or b"")) if path.exists() else b""

@@ -45,6 +45,8 @@ ca-login: sign in once, then ssh for a workday
   ca-login ssh | sftp | scp ... HOST       sign in if need be, and log in
   ca-login exec -- COMMAND                 the same for rsync, git, Ansible
   ca-login export --ppk FILE               for PuTTY and WinSCP
+  ca-login why USER@HOST                   why a login fails, and what to type next
+  ca-login doctor                          is this machine in order
   ca-login status                          who am I, until when
   ca-login logout                          remove key and certificate
 

@@ -80,7 +80,7 @@ def needed_extensions(line: CommandLine, config: str) -> frozenset[str]:
     """Return the extensions without which this would not do what it is to do."""
     if line.host is None:
         return frozenset()
-    found = _effective(line, line.host, config)
+    found = effective(line, line.host, config)
     needed = _needed_on_the_way(found)
     if line.tool != "ssh":
         return needed
@@ -119,8 +119,12 @@ def _wants_pty(line: CommandLine, found: Mapping[str, str]) -> bool:
     return not runs and found.get("sessiontype", "default") == "default"
 
 
-def _effective(line: CommandLine, host: str, config: str) -> Mapping[str, str]:
-    """Return what `ssh -G` makes of it, the first value of each keyword."""
+def effective(line: CommandLine, host: str, config: str | None) -> dict[str, str]:
+    """Return what `ssh -G` makes of it, the first value of each keyword.
+
+    `config` is the file to read where the command line names none; None for the
+    person's and the system's.
+    """
     # -P is a port to scp and sftp, and something else to ssh.
     letters = {"P": "p"} if line.tool != "ssh" else {}
     shared = frozenset("46AaCcFfGgiJKkLlMmNnopqRrsTtvWwXxYyDEeBbIOQS")
@@ -131,7 +135,7 @@ def _effective(line: CommandLine, host: str, config: str) -> Mapping[str, str]:
         for letter, value in line.options
         if letter in shared
     ]
-    given = [] if line.has("F") else ["-F", config]
+    given = [] if line.has("F") or config is None else ["-F", config]
     try:
         done = subprocess.run(  # noqa: S603 the person's own command line
             ["ssh", "-G", *given, *options, "--", host, *line.words[1:2]],  # noqa: S607

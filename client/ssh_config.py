@@ -75,7 +75,7 @@ def _install(chosen: Profile, terminal: Terminal) -> int:
     terminal.step(f"ask {chosen.url} for its hosts")
     chosen = _with_patterns(chosen)
     terminal.step("install the block for ssh")
-    block, own = path_of(chosen), _own_config()
+    block, own = path_of(chosen), own_config()
     for name in (known_hosts_of(chosen), revoked_hosts_of(chosen)):
         # ssh refuses every host where the second is missing.
         if not name.exists():
@@ -113,7 +113,7 @@ def _print(chosen: Profile, terminal: Terminal) -> int:
 
 def _remove(chosen: Profile, terminal: Terminal) -> int:
     terminal.step("remove the block for ssh")
-    block, own = path_of(chosen), _own_config()
+    block, own = path_of(chosen), own_config()
     removed = block.exists()
     with files.explained(f"remove {block}"):
         block.unlink(missing_ok=True)
@@ -217,7 +217,7 @@ def session(chosen: Profile, pair: KeyFiles | Attempt) -> str:
     if chosen.host_patterns:
         patterns = " ".join(refuse_wild(chosen.host_patterns))
         believed = f"Host {patterns}\n{_indented(believe(chosen))}"
-    included = (quoted(_own_config()), _SYSTEM_CONFIG)
+    included = (quoted(own_config()), _SYSTEM_CONFIG)
     return (
         f"Host *\n{_indented(offer(pair))}{believed}"
         f"Host *\n{_indented([f'Include {file}' for file in included])}"
@@ -268,7 +268,7 @@ def own_command() -> str:
 # --- The person's own file --------------------------------------------------------
 
 
-def _own_config() -> Path:
+def own_config() -> Path:
     """Return `~/.ssh/config`, or what it is a link to."""
     return (KeyFiles(profile.DEFAULT).folder.parent / "config").resolve()
 
@@ -288,15 +288,16 @@ def include_word() -> str:
     return "daypass/*.conf"
 
 
+def is_include(line: bytes) -> bool:
+    """Say whether a line of ssh_config is the one of ours."""
+    keyword, _, word = line.strip().partition(b" ")
+    ours = {b"daypass/*.conf", include_word().encode()}
+    return keyword.lower() == b"include" and word.strip() in ours
+
+
 def _without_include(content: bytes) -> bytes:
-    words = {b"daypass/*.conf", include_word().encode()}
     lines = content.splitlines(keepends=True)
-    return b"".join(
-        line
-        for line in lines
-        if line.strip().partition(b" ")[0].lower() != b"include"
-        or line.strip().partition(b" ")[2].strip() not in words
-    )
+    return b"".join(line for line in lines if not is_include(line))
 
 
 def _replace(own: Path, content: bytes) -> Path | None:

@@ -88,6 +88,12 @@ def reads_krl(path: Path, key: str) -> bool:
     return done.status in (0, 1) and bool(done.out)
 
 
+def is_revoked(certificate: Path, krl: Path) -> bool:
+    """Say whether a KRL that OpenSSH can read revokes a certificate."""
+    done = _run(["-Q", "-f", str(krl), str(certificate)])
+    return done.status == 1 and b"REVOKED" in done.out
+
+
 def _run(
     arguments: list[str],
     message: bytes = b"",

@@ -63,6 +63,16 @@ def public_line(path: Path) -> str:
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 
+def key_file(name: str) -> Path:
+    """Return the private half of one of the keys that all fakes have."""
+    return Path(_key_folder().name, name)
+
+
+def key_line(name: str) -> str:
+    """Return its public half as `<type> <base64>`."""
+    return public_line(key_file(name))
+
+
 @cache
 def _sign(text: bytes, namespace: str, key: Path) -> str:
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", str(key)]
@@ -105,6 +115,7 @@ class FakeCA:
         self.roots_signed_by = "root"
         self.current_signed_by = "online"
         self.user_ca_state = bundle.KeyState.ACTIVE
+        self.user_ca_named = "user_ca"
         self.online_state = bundle.KeyState.ACTIVE
         self.log_origin = self.ledger.origin
         self.closed_logs: tuple[bundle.ClosedLog, ...] = ()
@@ -162,7 +173,9 @@ class FakeCA:
             root_key=self.public("root"),
             log_origin=self.log_origin,
             serial_base=self.ledger.serial_base,
-            user_ca=(bundle.TrustedKey(self.user_ca_state, self.public("user_ca")),),
+            user_ca=(
+                bundle.TrustedKey(self.user_ca_state, self.public(self.user_ca_named)),
+            ),
             host_ca=(
                 bundle.HostCAKey(active, self.public("host_ca"), self.host_domains),
             ),

@@ -30,6 +30,7 @@ from ca.messages import Problem
 from client import (
     check,
     connect,
+    doctor,
     ensure,
     export,
     login,
@@ -37,6 +38,7 @@ from client import (
     setup,
     ssh_config,
     status,
+    why,
 )
 from client.arguments import HelpAsked as HelpAskedOfLogin
 from client.arguments import Parser
@@ -204,6 +206,8 @@ LOGIN: Mapping[str, Callable[[list[str]], object]] = {
     "ensure": _read("ca-login ensure", ensure.HELP),
     "ssh-config": lambda words: ssh_config.parser().read(words, Terminal()),
     **{name: _read_front(name) for name in connect.COMMANDS},
+    "doctor": _read("ca-login doctor", doctor.HELP),
+    "why": lambda words: why.parser().read(words, Terminal()),
     "export": lambda words: export.parser().read(words, Terminal()),
     "status": _read("ca-login status", status.HELP),
     "logout": _read("ca-login logout", logout.HELP),

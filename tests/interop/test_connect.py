@@ -250,6 +250,28 @@ def test_what_is_given_on_request_is_signed_in_for_and_kept_apart(
     assert left == {"default.known_hosts", "default.revoked_hosts"}
 
 
+def why(laptop, host, account):
+    config = laptop.key.with_name(".default") / "ssh_config"
+    done = laptop.run(
+        "why", "--json", "-F", str(config), *options(host), f"{account}@127.0.0.1"
+    )
+    return done.returncode, json.loads(done.stdout)["cause"]
+
+
+def test_why_says_what_policy_gives_and_how_to_get_it(laptop, sshd, special):
+    assert laptop.run("ssh", *options(sshd), where(), "true").returncode == 0
+
+    on_request = why(laptop, special, "special")
+    never = why(laptop, special, "root2")
+
+    assert (on_request[0], on_request[1]["code"]) == (3, "wrong_principal")
+    assert on_request[1]["hint"] == (
+        'ca-login ssh --principal special --reason "..." special@127.0.0.1'
+    )
+    assert (never[0], never[1]["code"]) == (5, "denied_by_policy")
+    assert "no rule" in never[1]["why"]
+
+
 def test_what_policy_refuses_is_exit_code_5(laptop, special):
     done = laptop.run("ssh", "--principal", "root2", *options(special), where())
 
