@@ -1,7 +1,7 @@
 """The person's ssh-agent (RFC 9987): what it holds, and our certificate in it.
 
     request identities ──▶ identities         which keys are there, with comments
-    add, constrained   ──▶ success, failure   a key, gone by itself after so many seconds
+    add, constrained   ──▶ success, failure   a key, gone by itself after a while
     remove             ──▶ success, failure
 
 A connection for each message, as ssh-add has it. On Windows the agent is behind a named

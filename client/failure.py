@@ -93,6 +93,7 @@ class Unable(CAError):
 DONE = 0
 FAILED = 1
 NO_CERTIFICATE = 3
+DENIED = 5
 INTERRUPTED = 130
 
 _EXIT_CODES: Mapping[type[CAError], int] = {
@@ -103,7 +104,7 @@ _EXIT_CODES: Mapping[type[CAError], int] = {
     SignInFailed: 4,
     SignInNeeded: 4,
     TokenSpent: 4,
-    Denied: 5,
+    Denied: DENIED,
     RateLimited: 7,
     Unavailable: 7,
     Unreachable: 7,
