@@ -24,12 +24,13 @@ from ca.ledger import (
     closed_in,
     ledger_proof,
     place_of,
+    require_proved,
     seen_by,
 )
 from ca.messages import LedgerProof, LeftOut, SignResponse
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
 from ca.signing_key import SigningKey
-from ca.store import Bearer, Draft, Entry, Target, TokenUse, targets_of
+from ca.store import Bearer, Draft, Target, TokenUse, targets_of
 
 BACKDATE = timedelta(seconds=60)
 """A certificate begins this long before it is made: hosts' clocks run behind."""
@@ -177,7 +178,7 @@ def _sign(
 ) -> SignResponse:
     """Sign what is on record, and answer."""
     to_be_signed, serial, says = _recorded(
-        proved.entry, checked.to_be_signed, checked.wanted, now=now
+        proved, checked.to_be_signed, checked.wanted, now=now
     )
     signature = _ca_key(authority, checked.grant).sign(to_be_signed)
     signed = certificate.complete(to_be_signed, signature)
@@ -243,13 +244,14 @@ def refuse_unlike(
 
 
 def _recorded(
-    entry: Entry, checked: bytes, wanted: Certificate, *, now: datetime
+    proved: Proved, checked: bytes, wanted: Certificate, *, now: datetime
 ) -> tuple[bytes, int, Certificate]:
     """Return bytes and serial on record, and what they say, if it is wanted now.
 
     An earlier request may have put it there, under another policy or CA key; and a
     database is not trusted with what the CA key signs.
     """
+    entry = proved.entry
     if entry.to_be_signed is None or entry.serial is None:
         raise _changed()  # erased, which is for ended certificates
     if entry.to_be_signed == certificate.set_serial(checked, entry.serial):
@@ -268,6 +270,7 @@ def _recorded(
         or not now.timestamp() < recorded.valid_before <= wanted.valid_before
     ):
         raise _changed()
+    require_proved(proved, entry.to_be_signed)
     return entry.to_be_signed, entry.serial, recorded
 
 

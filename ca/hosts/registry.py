@@ -137,14 +137,16 @@ def vouched(authority: Authority, host: StoredHost) -> Vouched:
 
     Raises `HostUnknown` where that was erased or lost, or does not fit its leaf.
     """
-    entries = authority.store.entries(host.entry_index, 1)
+    entry = authority.store.entry_at(host.entry_index)
+    if entry is None:
+        raise _unrecorded()
     try:
-        record, leaf = entries[0].record or b"", json.loads(entries[0].leaf)
+        record, leaf = entry.record or b"", json.loads(entry.leaf)
         said = msgspec.json.decode(record, type=_Registered)
         identity = None
         if said.identity is not None:
             identity = identity_from_record(said.identity)
-    except (IndexError, msgspec.DecodeError, Malformed) as error:
+    except (msgspec.DecodeError, Malformed) as error:
         raise _unrecorded() from error
     if (
         leaf["record_sha256"] != hashlib.sha256(record).hexdigest()

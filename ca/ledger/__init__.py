@@ -12,7 +12,7 @@
 Read `log` first.
 """
 
-from ca.ledger.answer import closed_in, ledger_proof, seen_by
+from ca.ledger.answer import closed_in, ledger_proof, require_proved, seen_by
 from ca.ledger.checkpoints import NAMESPACE, CheckpointSigner, SignedCheckpoint
 from ca.ledger.entry import EntryKind, canonical_json, place_of
 from ca.ledger.high_water import HighWater
@@ -30,5 +30,6 @@ __all__ = [
     "closed_in",
     "ledger_proof",
     "place_of",
+    "require_proved",
     "seen_by",
 ]

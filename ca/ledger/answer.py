@@ -1,11 +1,13 @@
 """What an answer says of the ledger: that the certificate is on it, as a message."""
 
+import hashlib
 from base64 import b64encode
 
 from ca.checkpoint import Checkpoint, parse_checkpoint, parse_note, render_proof
-from ca.errors import Malformed
+from ca.errors import Malformed, StoreUnavailable
+from ca.leaf import parse_leaf
 from ca.ledger.log import Ledger, Proved
-from ca.merkle import plan_consistency
+from ca.merkle import leaf_hash, plan_consistency, verify_inclusion
 from ca.messages import LedgerProof
 from ca.store import Seen, Store
 
@@ -40,6 +42,36 @@ def closed_in(ledger: Ledger, note: str | None) -> dict[str, object]:
         shown = {"origin": closed.origin, "size": seen.size}
         return {"closed_log": {**shown, "checkpoint": seen.note.decode()}}
     return {}
+
+
+def require_proved(proved: Proved, to_be_signed: bytes) -> None:
+    """Raise `StoreUnavailable` unless the ledger's tree holds exactly these bytes.
+
+    A row of the database says that they are on record, and could have been changed: one
+    entry would then be worth two certificates (design invariant 2).
+    """
+    entry, tree = proved.entry, proved.signed.checkpoint
+    try:
+        leaf = parse_leaf(entry.leaf)
+        verify_inclusion(
+            leaf_hash(entry.leaf),
+            proved.proof.index,
+            tree.size,
+            proved.proof.hashes,
+            tree.root,
+        )
+    except Malformed as error:
+        raise _damaged(entry.index) from error
+    signed = hashlib.sha256(to_be_signed).hexdigest()
+    if (leaf.serial, leaf.to_be_signed_sha256) != (entry.index + 1, signed):
+        raise _damaged(entry.index)
+
+
+def _damaged(index: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"entry {index} of the ledger is damaged, so nothing is signed for it",
+        hint="operator: ca-admin ledger verify",
+    )
 
 
 def ledger_proof(store: Store, proved: Proved, *, note: str | None) -> LedgerProof:

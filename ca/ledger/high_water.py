@@ -32,6 +32,8 @@ class HighWater:
         self._recognise = recognise
         self._known: dict[bytes, Seen] = {}
         """The halves as they were last read or written, since verifying takes time."""
+        self._synced = b""
+        """The half that this process knows to be on the disk."""
         self._lock = FileLock(file.with_name(f"{file.name}-lock"))
 
     def exists(self) -> bool:
@@ -54,7 +56,6 @@ class HighWater:
     def raise_to(self, seen: Seen) -> None:
         """Return when this checkpoint, or a newer one, is on the disk."""
         until = time.monotonic() + _PATIENCE_SECONDS
-        # Under it, so that what another process wrote was synced, too.
         with self._lock.hold(until), _opened(self.file, os.O_RDWR) as descriptor:
             newest, offset = self._newest(descriptor)
             if newest.size == seen.size and newest.root != seen.root:
@@ -62,11 +63,14 @@ class HighWater:
                     f"{self.file} has another ledger's checkpoint of this size",
                     hint="let no two signers with different databases share it",
                 )
+            half = _half(newest)
             if newest.size < seen.size:
-                half = _half(seen)
-                os.pwrite(descriptor, half, _HALF_BYTES - offset)
+                os.pwrite(descriptor, _half(seen), _HALF_BYTES - offset)
+                self._known = {half: newest, (half := _half(seen)): seen}
+            # Another process may have died between the two.
+            if half != self._synced:
                 os.fdatasync(descriptor)
-                self._known = {half: seen, _half(newest): newest}
+                self._synced = half
 
     def create(self, seen: Seen) -> None:
         """Make the file, unless somebody else has by now."""

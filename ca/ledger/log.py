@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ca.checkpoint import LogProof
-from ca.errors import CAError, Misconfigured, StoreUnavailable
+from ca.errors import CAError, Misconfigured, StoreUnavailable, Unavailable
 from ca.ledger.batches import Batches
 from ca.ledger.checkpoints import CheckpointSigner, SignedCheckpoint
 from ca.ledger.entry import EntryKind, place_of
@@ -181,14 +181,25 @@ class Ledger:
             _log.warning("ended tokens are not forgotten yet: %s", error.detail)
 
     def problems(self) -> list[str]:
-        """Say what keeps the ledger from growing, for an operator."""
+        """Say what keeps the ledger from growing, for an operator.
+
+        Whoever is asked looks: so a signer that certifies nothing for a while learns
+        how far the others are, and stops them all where the database was taken back.
+        """
         stopped = self._store.log_head().stopped
         found = [
             None if stopped is None else f"the ledger is stopped: {reason(stopped)}",
             self._store.problem(),
             self.high_water.problem(),
         ]
-        return [problem for problem in found if problem is not None]
+        problems = [problem for problem in found if problem is not None]
+        if problems:
+            return problems
+        try:
+            self.checkpoint()
+        except Unavailable as error:
+            return [error.detail]
+        return []
 
     def checkpoint(self) -> SignedCheckpoint:
         """Return the newest checkpoint, signed; raise `LedgerStopped`."""

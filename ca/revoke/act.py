@@ -84,7 +84,7 @@ def revoke(
         return _revocation(request, aim, chosen, by, now=now)
 
     proved = authority.ledger.act(decide, tail_from=tail_from)
-    return _answer(chosen, before, aim, now=now, index=proved.entry.index)
+    return _answer(chosen, before, aim, now=now, index=proved.proof.index)
 
 
 def _revocation(
@@ -241,7 +241,7 @@ def _block(stored: Block) -> administration.Block:
 
 def _done(authority: Authority, act: Act) -> administration.Recorded:
     proved = authority.ledger.act(lambda _tail: act, tail_from=_NO_TAIL)
-    return administration.Recorded(proved.entry.index)
+    return administration.Recorded(proved.proof.index)
 
 
 _NO_TAIL = 1 << 62

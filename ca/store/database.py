@@ -20,7 +20,7 @@ from ca.store import (
     tables,
     tree,
 )
-from ca.store.append import Appended, Appending, entry_in, refusal
+from ca.store.append import Appended, Appending, entries_at, entry_in, refusal
 from ca.store.barred import NOBODY, Barring, Bearer
 from ca.store.batch import Draft, Entry
 from ca.store.buckets import Take
@@ -248,6 +248,10 @@ class Store:
             return connection.execute(wanted.order_by(index)).all()
 
         return [entry_in(row) for row in self._database.read(work)]
+
+    def entry_at(self, index: int) -> Entry | None:
+        """Return the entry at this index of the tables, of whichever log, or None."""
+        return self._database.read(lambda c: entries_at(c, [index])).get(index)
 
     def entry_by_serial(self, serial: int) -> Entry | None:
         """Return the entry that recorded a certificate, or None."""

@@ -214,6 +214,12 @@ def join_token(token_sha256: bytes, token: JoinToken, *, now: int) -> Write:
     return write
 
 
+def end_join_tokens(connection: sa.Connection, *, now: int) -> None:
+    """Let no token register a host any more: which were spent since, nobody knows."""
+    unspent = sa.and_(_TOKENS.c.spent_by.is_(None), _TOKENS.c.expires > now)
+    connection.execute(sa.update(_TOKENS).where(unspent).values(expires=now))
+
+
 def _spend(connection: sa.Connection, token_sha256: bytes, id_: str) -> None:
     # Under the head's lock, and in one statement: of two at once one wins.
     done = connection.execute(

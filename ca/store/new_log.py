@@ -10,6 +10,7 @@ from ca.store import lost, tables
 from ca.store.append import write_entries
 from ca.store.barred import set_mark
 from ca.store.batch import Entry
+from ca.store.hosts import end_join_tokens
 from ca.store.lost import Forgotten
 from ca.store.revoked import add_ca_keys
 from ca.store.transactions import Head
@@ -64,3 +65,4 @@ class NewLog:
         lost.add(connection, self.forgotten.serials, entry_index=entry.index)
         add_ca_keys(connection, self.forgotten.ca_keys, entry)
         set_mark(connection)
+        end_join_tokens(connection, now=self.now)

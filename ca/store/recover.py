@@ -12,6 +12,7 @@ from ca.store import lost, tables
 from ca.store.append import refusal, write_entries
 from ca.store.barred import set_mark
 from ca.store.batch import Entry
+from ca.store.hosts import end_join_tokens
 from ca.store.lost import Forgotten
 from ca.store.revoked import add_ca_keys, has_ca_keys
 from ca.store.transactions import Head
@@ -95,6 +96,7 @@ class Recovery:
         lost.add(connection, revoked, entry_index=act.index)
         add_ca_keys(connection, self.forgotten.ca_keys, act)
         set_mark(connection)
+        end_join_tokens(connection, now=self.now)
         values = {"stopped": None, "tokens_from": self.now}
         connection.execute(sa.update(tables.ledger_head).values(values))
         return Recovered(after, entries, revoked)

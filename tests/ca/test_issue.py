@@ -41,6 +41,7 @@ from ca.errors import (
     UnacceptableKey,
 )
 from ca.issue import Caller, issue_user_certificate
+from ca.leaf import parse_leaf, render_leaf
 from ca.policy import Grant, load_policy
 from ca.signing_key import FileKey, SigningKey
 from tests.authority import (
@@ -407,6 +408,34 @@ def test_what_a_writer_of_the_database_planted_is_not_signed(change, authority, 
 
     with pytest.raises(Conflict):
         issue(authority, request)
+
+
+@pytest.mark.parametrize("leaf_too", [False, True])
+@pytest.mark.parametrize("serial", [None, 99], ids=["same serial", "another"])
+def test_one_entry_is_not_worth_two_certificates_whatever_its_row_says(
+    leaf_too, serial, authority, idp
+):
+    request = request_of(idp)
+    answer = issue(authority, request)
+    entry, bought = recorded(authority, answer), certificate_in(answer)
+    serial = serial or bought.serial
+    twin = replace(bought, nonce=bytes(32), serial=serial)
+    planted = certificate.render_to_be_signed(twin)
+    hashed = sha256(planted).hexdigest()
+    leaf = replace(parse_leaf(entry.leaf), serial=serial, to_be_signed_sha256=hashed)
+    values = [planted, str(serial), render_leaf(leaf) if leaf_too else entry.leaf]
+    statement = "UPDATE entries SET to_be_signed = ?, serial = ?, leaf = ?"
+    file = authority.config.file.parent / "daypass.db"
+    with sqlite3.connect(file) as database:
+        database.execute(f'{statement} WHERE "index" = ?', [*values, entry.index])
+
+    with pytest.raises(StoreUnavailable, match=f"entry {entry.index} of the ledger"):
+        issue(authority, request)
+
+    values = [entry.to_be_signed, answer.serial, entry.leaf]
+    with sqlite3.connect(file) as database:
+        database.execute(f'{statement} WHERE "index" = ?', [*values, entry.index])
+    assert issue(authority, request).certificate == answer.certificate
 
 
 def test_the_same_again_after_its_entry_was_erased_is_a_conflict(authority, idp):

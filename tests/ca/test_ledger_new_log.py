@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -28,7 +28,16 @@ from ca.bundle import (
     split_signed,
 )
 from ca.checkpoint import parse_proof, render_note
-from ca.errors import CAError, Conflict, LedgerStopped, Misconfigured, TokenSpent
+from ca.errors import (
+    CAError,
+    Conflict,
+    JoinTokenRefused,
+    LedgerStopped,
+    Misconfigured,
+    TokenSpent,
+)
+from ca.hosts import join_host, make_join_token, register_host, vouched
+from ca.hosts.registry import require_host
 from ca.issue import Caller, issue_user_certificate
 from ca.krl import KRL, RevokedCertificates, parse_krl, render_krl
 from ca.ledger import EntryKind
@@ -39,10 +48,13 @@ from client.ledger import Seen, verify
 from client.messages import LedgerProof
 from tests.authority import certificate_in, make_ca, opened, request_of, rewrite
 from tests.fakes import FakeIdP
+from tests.hosts import FakeHost
 from tests.ledgers import ONLINE_KEY
 
 ROOT = Path(__file__).parents[2]
 CALLER = Caller(ip_address("127.0.0.1"), "test")
+WEB = FakeHost("web1", names=("web1.example.com",))
+BY = {"identity": None, "by": "grace"}
 STEPS = 5
 """Those before the signers are started again."""
 
@@ -88,6 +100,12 @@ class House:
         make_ca(folder / "ca", idp)
         with opened(self.config_file) as authority:
             spend(authority)
+            now = datetime.now(UTC)
+            register_host(authority, WEB.new(), BY, now=now)
+            life = timedelta(days=1)
+            self.join_token = make_join_token(
+                authority, host=None, names=(), life=life, by=BY, now=now
+            )
             self.kept = issue(authority, request_of(idp))
         backup = (folder / "ca/daypass.db").read_bytes()
         with opened(self.config_file) as authority:
@@ -232,7 +250,7 @@ def test_the_manual_s_commands_lead_to_a_new_ledger(stopped, capsys):
         assert authority.store.entry_by_serial(int(stopped.kept.serial)) is not None
     assert int(answer.serial) == 2 * SERIALS + 2
     assert stopped.roots.log_origin.endswith("/log/2")
-    assert stopped.roots.closed_logs == (ClosedLog("127.0.0.1:8440/log/1", 4),)
+    assert stopped.roots.closed_logs == (ClosedLog("127.0.0.1:8440/log/1", 6),)
     assert stopped.proved(answer).warning is None
 
 
@@ -272,9 +290,9 @@ def test_what_is_printed_says_what_is_lost(stopped, capsys):
     assert stopped.run(f"{typed[3]} --json") == 0
 
     said = json.loads(capsys.readouterr().out)
-    assert (planned["closed"], planned["size"]) == ("127.0.0.1:8440/log/1", 4)
+    assert (planned["closed"], planned["size"]) == ("127.0.0.1:8440/log/1", 6)
     assert planned["serial_base"] == said["serial_base"] == str(2 * SERIALS)
-    assert said["revoked_serials"] == [["2", str(2 * SERIALS)]]
+    assert said["revoked_serials"] == [["4", str(2 * SERIALS)]]
 
 
 # --- What is refused ----------------------------------------------------------------
@@ -304,7 +322,7 @@ def test_roots_that_were_changed_after_they_were_signed_begin_nothing(stopped, c
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        (b"/log/1 4", b"/log/1 2", "close 127.0.0.1:8440/log/1 at 2 entries"),
+        (b"/log/1 6", b"/log/1 2", "close 127.0.0.1:8440/log/1 at 2 entries"),
         (b"%d" % (2 * SERIALS), b"5", "give serials from 5 again"),
     ],
 )
@@ -335,11 +353,11 @@ def test_a_ledger_that_is_not_stopped_is_not_given_up(house, capsys):
 
     with opened(house.config_file) as authority:
         base = 2 * SERIALS
-        begun = NewLog("l/2", base, "127.0.0.1:8440/log/1", 2, Forgotten(), build, 0)
+        begun = NewLog("l/2", base, "127.0.0.1:8440/log/1", 4, Forgotten(), build, 0)
         with pytest.raises(Conflict, match="is not stopped"):
             authority.store.begin_log(begun)
-        with pytest.raises(Conflict, match="holds 2 entries"):
-            authority.store.begin_log(replace(begun, size=3))
+        with pytest.raises(Conflict, match="holds 4 entries"):
+            authority.store.begin_log(replace(begun, size=5))
 
 
 def build(index, serial):
@@ -365,7 +383,7 @@ def test_ca_login_takes_the_new_ledger_with_one_warning(renewed):
 
     proved = renewed.proved(answer, before=renewed.seen(renewed.lost[-1]))
 
-    assert "closed its ledger 127.0.0.1:8440/log/1 at 4 entries" in proved.warning
+    assert "closed its ledger 127.0.0.1:8440/log/1 at 6 entries" in proved.warning
     assert renewed.proved(answer, before=proved.seen).warning is None
 
 
@@ -374,13 +392,13 @@ def test_a_checkpoint_of_the_closed_ledger_stops_nobody_and_is_put_on_record(ren
     with opened(renewed.config_file) as authority:
         answer = issue(authority, request_of(renewed.idp, checkpoint=note))
         recorded = record_of(authority, answer)
-        forged = note.replace("\n4\n", "\n9\n")
+        forged = note.replace("\n6\n", "\n9\n")
         other = issue(authority, request_of(renewed.idp, checkpoint=forged))
         unrecorded = record_of(authority, other)
 
     assert recorded["closed_log"] == {
         "origin": "127.0.0.1:8440/log/1",
-        "size": 4,
+        "size": 6,
         "checkpoint": note,
     }
     assert "closed_log" not in unrecorded
@@ -394,7 +412,7 @@ def test_the_first_entry_holds_the_newest_checkpoint_of_the_closed_ledger(renewe
     assert first.kind == "administration"
     assert record["act"] == "begin-log"
     assert record["closed"]["checkpoints"][-1] == note_in(renewed.lost[-1])
-    assert (record["closed"]["size"], record["closed"]["in_database"]) == (4, 2)
+    assert (record["closed"]["size"], record["closed"]["in_database"]) == (6, 4)
 
 
 def test_what_is_lost_or_was_revoked_is_in_the_next_krl(renewed):
@@ -406,7 +424,7 @@ def test_what_is_lost_or_was_revoked_is_in_the_next_krl(renewed):
         answer = issue(authority, request_of(renewed.idp))
 
     assert {one.ca_key: one.serials for one in krl.certificates} == {
-        key.blob: ((2, 2 * SERIALS),) for key in keys if key is not None
+        key.blob: ((4, 2 * SERIALS),) for key in keys if key is not None
     }
     for revoked in (renewed.kept, *renewed.lost):
         assert krl.revokes(certificate_in(revoked))
@@ -420,6 +438,31 @@ def test_a_token_from_before_the_new_ledger_buys_nothing(renewed):
             issue(authority, renewed.request)
         with before:  # the provider's clock is far ahead, but it was spent before
             spend(authority)
+
+
+def test_hosts_of_the_closed_ledger_and_of_the_new_one_are_vouched_for(renewed):
+    other = FakeHost("web2", names=("web2.example.com",))
+    with opened(renewed.config_file) as authority:
+        register_host(authority, other.new(), BY, now=datetime.now(UTC))
+        for host in (WEB, other):
+            known = vouched(authority, require_host(authority, host.id))
+
+            assert known.names == host.names
+
+
+def test_a_join_token_from_before_the_new_ledger_registers_nobody(renewed):
+    now = datetime.now(UTC)
+    document = FakeHost("web2").join(renewed.join_token, at=now)
+
+    with opened(renewed.config_file) as authority:
+        with pytest.raises(JoinTokenRefused, match="has ended"):
+            join_host(authority, document, BY, now=now)
+        life = timedelta(days=1)
+        fresh = make_join_token(
+            authority, host=None, names=(), life=life, by=BY, now=now
+        )
+        document = FakeHost("web2").join(fresh, at=now)
+        assert join_host(authority, document, BY, now=now).id == "web2"
 
 
 def test_a_signer_with_the_old_roots_neither_issues_nor_publishes(house, tmp_path):
@@ -497,4 +540,4 @@ def test_a_second_new_ledger_follows_on_the_first(renewed, capsys):
     assert int(answer.serial) == 4 * SERIALS + 2
     assert [log.origin[-1] for log in renewed.roots.closed_logs] == ["1", "2"]
     proved = renewed.proved(answer, before=renewed.seen(renewed.lost[-1]))
-    assert "/log/1 at 4 entries" in proved.warning
+    assert "/log/1 at 6 entries" in proved.warning

@@ -24,7 +24,8 @@ from ca.issue import Caller, issue_user_certificate
 from ca.ledger import EntryKind, HighWater
 from ca.ledger.recovery import Copy, adopt_head, recover
 from ca.merkle import CompactTree
-from ca.store import PublishedCurrent, Seen, Store, TokenUse
+from ca.store import JoinToken, PublishedCurrent, Seen, Store, TokenUse
+from ca.store.hosts import join_token
 from tests.authority import make_ca, opened, request_of
 from tests.fakes import FakeIdP
 from tests.ledgers import (
@@ -38,6 +39,7 @@ from tests.ledgers import (
 )
 
 LATER = NOW + timedelta(hours=1)
+JOIN = b"j" * 32
 
 
 class Restored:
@@ -47,7 +49,13 @@ class Restored:
         self.folder = folder
         self.store = new_store(folder)
         self.ledger = open_ledger(self.store, folder / "high-water")
-        self.leaves = [append(self.ledger).entry.leaf for _ in range(2)]
+        made = self.ledger.change(
+            join_token(JOIN, JoinToken(None, (), expires=1 << 40), now=0),
+            kind=EntryKind.ADMINISTRATION,
+            record={"v": 1, "act": "make-join-token"},
+            now=NOW,
+        )
+        self.leaves = [made.leaf, append(self.ledger).entry.leaf]
         self.store.close()
         for kept in folder.glob("daypass.db*"):
             shutil.copy(kept, folder / f"backup-{kept.name}")
@@ -88,6 +96,28 @@ def test_asking_for_the_checkpoint_of_such_a_ledger_stops_it_too(restored):
     (problem,) = restored.ledger.problems()
     assert problem.startswith("the ledger is stopped: there is a checkpoint of 3")
     assert "\n" not in problem
+
+
+def test_asking_whether_a_signer_is_ready_stops_such_a_ledger_for_all(restored):
+    (problem,) = restored.ledger.problems()
+
+    assert problem.startswith("the ledger is stopped: there is a checkpoint of 3")
+    assert restored.store.log_head().stopped is not None
+
+
+def test_a_signer_that_certifies_nothing_learns_how_far_its_peers_are(ledger, tmp_path):
+    peer = Store.open(f"sqlite:///{tmp_path}/daypass.db")
+    (tmp_path / "high-water of a peer").write_bytes(
+        (tmp_path / "high-water").read_bytes()
+    )
+    newest = seen_in(
+        append(open_ledger(peer, tmp_path / "high-water of a peer")).signed
+    )
+    peer.close()
+
+    assert ledger.problems() == []
+
+    assert ledger.high_water.newest() == newest
 
 
 def test_a_peer_is_stopped_by_what_a_request_brings(restored, tmp_path):
@@ -175,7 +205,7 @@ def test_a_copy_that_does_not_fit_is_refused(restored, first, count):
         recover(
             restored.ledger,
             restored.store,
-            Copy(restored.leaves[:count], first),
+            Copy(restored.leaves[1 : 1 + count], first),
             now=LATER,
         )
 
@@ -190,6 +220,14 @@ def test_tokens_from_before_a_recovery_buy_nothing(restored):
     with pytest.raises(TokenSpent, match="before the ledger was recovered"):
         spend(NOW)
     assert spend(LATER).entry.serial == 5
+
+
+def test_join_tokens_from_before_a_recovery_have_ended(restored):
+    recover(restored.ledger, restored.store, Copy(restored.leaves), now=LATER)
+
+    token = restored.store.hosts.join_token(JOIN)
+    assert token.expires == LATER.timestamp()
+    assert token.spent_by is None
 
 
 def test_an_operator_lets_a_signer_begin_with_the_ledger_as_it_is(restored, tmp_path):

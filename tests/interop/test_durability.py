@@ -342,6 +342,38 @@ def make_read_only(folder: Path, *, mounted: bool) -> None:
 # --- The high-water file --------------------------------------------------------------
 
 
+KILLED_BEFORE_THE_SYNC = """
+import sys
+from pathlib import Path
+from ca.ledger import HighWater
+from ca.merkle import CompactTree
+from tests.ledgers import checkpoint_signer, seen_in
+signer, file, tree = checkpoint_signer(), Path(sys.argv[1]), CompactTree()
+high_water = HighWater(file, recognise=signer.recognise)
+high_water.create(seen_in(signer.sign(tree)))
+newest = seen_in(signer.sign(tree.extend([b"x" * 32])[0]))
+with file.open("r+b") as other:
+    other.write(newest.note.ljust(4096, bytes(1)))
+for _ in range(2):
+    high_water.raise_to(newest)
+"""
+"""Another process wrote the newest checkpoint, and died before it synced it."""
+
+
+@pytest.mark.usefixtures("strace")
+def test_a_checkpoint_that_another_process_wrote_is_synced_before_it_counts(tmp_path):
+    trace, file = tmp_path / "trace", tmp_path / "high-water"
+    watched = (*STRACE[:1], *STRACE[2:], str(trace), "-e", CALLS)
+
+    subprocess.run(
+        [*watched, sys.executable, "-c", KILLED_BEFORE_THE_SYNC, file], check=True
+    )
+
+    calls = [call for call in trace.read_text().splitlines() if f"<{file}>" in call]
+    assert re.search(r"write\(", calls[-2])
+    assert re.search(r"fdatasync\(.*= 0", calls[-1])
+
+
 def put_high_water_on(folder: Path, config_file: Path) -> Path:
     file = folder / "high-water"
     rewrite(

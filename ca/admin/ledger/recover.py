@@ -162,7 +162,9 @@ def _confirm_blocks(opened: _Opened, options: Options, output: Output) -> None:
     output.note("blocked, as the database has it:")
     for block in blocks:
         output.note(f"  {block.target.kind} {block.target.name}")
-    output.note("" if blocks else "  nobody")
+    if not blocks:
+        output.note("  nobody")
+    output.note("hosts that were forgotten since are registered again: hosts list")
     if not options.yes and not agreed("go on, and block who is missing afterwards?"):
         raise Conflict("the blocks were not confirmed, and nothing is changed")
 
@@ -234,7 +236,7 @@ def _revoked(runs: Runs) -> str:
 
 
 def _say_tokens(output: Output) -> None:
-    output.note("ID tokens from before this moment buy nothing any more")
+    output.note("ID tokens and join tokens from before this moment buy nothing any more")
 
 
 # --- A new log ----------------------------------------------------------------------
