@@ -236,7 +236,9 @@ def _revoked(runs: Runs) -> str:
 
 
 def _say_tokens(output: Output) -> None:
-    output.note("ID tokens and join tokens from before this moment buy nothing any more")
+    output.note(
+        "ID tokens and join tokens from before this moment buy nothing any more"
+    )
 
 
 # --- A new log ----------------------------------------------------------------------
