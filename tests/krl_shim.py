@@ -8,7 +8,7 @@ import base64
 import getopt
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from ca import wire
 from ca.certificate import CERTIFICATE_SUFFIX, KEY_FIELDS
 from ca.krl import KRL, RevokedCertificates, parse_krl, render_krl, runs_of
 
+_OPTIONS = "ABHLQUXceghiklopquvyC:D:E:F:I:K:M:N:O:P:R:V:Y:Z:a:b:f:g:m:n:r:s:t:w:z:"
+"""As ssh-keygen reads them (OpenSSH ssh-keygen.c, `main`)."""
+
+_KNOWN = {"-k", "-u", "-q", "-f", "-s", "-z"}
 _ANY = "NONE"
 _FIELDS = {**KEY_FIELDS, "ssh-dss": 4}
 
@@ -34,6 +38,8 @@ class Answer:
     """Why the core did not make it all."""
     algorithm: str = ""
     """What our key signed it with."""
+    what: str = "certificate"
+    """Or `KRL`, which is signed by nobody."""
 
 
 @dataclass
@@ -121,9 +127,19 @@ class _Wanted:
         self.serials.setdefault(reader.string(), []).append((serial, serial))
 
 
+def read_options(
+    words: Sequence[str], known: Collection[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Read ssh-keygen's command line; raise `ValueError` for what we do not know."""
+    found, rest = getopt.getopt(list(words), _OPTIONS)
+    if unknown := {option for option, _ in found}.difference(known):
+        raise ValueError(f"the shim does not know {sorted(unknown)}: {words}")
+    return found, rest
+
+
 def write(words: Sequence[str]) -> Answer:
     """Do what `ssh-keygen -k` is asked to; raise `Refused` as it would."""
-    found, files = getopt.getopt(list(words), "kuf:s:z:")
+    found, files = read_options(words, _KNOWN)
     given = dict(found)
     file = Path(given["-f"])
     wanted = _Wanted(_ca_key(given["-s"]) if "-s" in given else None)
@@ -138,7 +154,7 @@ def write(words: Sequence[str]) -> Answer:
     file.write_bytes(written)
     owner = file.parent.stat()
     os.chown(file, owner.st_uid, owner.st_gid)
-    return Answer("core", "")
+    return Answer("core", "", what="KRL")
 
 
 def _lines(files: Sequence[str]) -> Iterator[str]:

@@ -11,7 +11,6 @@ all the same, or, with key types that we do not have, ssh-keygen is left to it. 
 answer says which it was and why, so that a test can state how many there were.
 """
 
-import getopt
 import os
 import re
 import socket
@@ -53,9 +52,6 @@ yours) exec {real} "$@" ;;
 *) exit 1 ;;
 esac
 """
-
-_OPTIONS = "ABHLQUXceghiklopquvyC:D:E:F:I:K:M:N:O:P:R:V:Y:Z:a:b:f:g:m:n:r:s:t:w:z:"
-"""As ssh-keygen reads them (OpenSSH ssh-keygen.c, `main`)."""
 
 # NOTE: -t names an RSA signature algorithm. Ours is rsa-sha2-512, whatever it says.
 _KNOWN = {"-s", "-I", "-h", "-n", "-z", "-V", "-O", "-q", "-t"}
@@ -148,10 +144,8 @@ class Certifier:
 
 def read_wish(words: Sequence[str]) -> Wish:
     """Read ssh-keygen's command line; raise `ValueError` for what we do not know."""
-    found, (subject,) = getopt.getopt(list(words), _OPTIONS)
+    found, (subject,) = krl_shim.read_options(words, _KNOWN)
     given = dict(found)
-    if not given.keys() <= _KNOWN:
-        raise ValueError(f"the shim does not know {given.keys() - _KNOWN}")
     names = [name for name in given.get("-n", "").split(",") if name]
     return Wish(
         ca_key=Path(given["-s"]),
