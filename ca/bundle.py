@@ -158,7 +158,8 @@ def parse_roots(text: bytes) -> Roots:
     online = tuple(_trusted_key(words) for words in lines.run("online", 3))
     revoked_ca = tuple(_key(words) for words in lines.run("revoked-ca", 2))
     lines.finish()
-    _refuse_trusted_and_revoked((*user_ca, *host_ca, *online), revoked_ca)
+    trusted = [key.key for key in (*user_ca, *host_ca, *online)]
+    _refuse_two_roles([root_key, *trusted], revoked_ca)
     return Roots(
         version=_number(version),
         root_key=root_key,
@@ -269,12 +270,14 @@ def _trusted_key(words: list[str]) -> TrustedKey:
     return TrustedKey(_state(words[0]), _key(words[1:3]))
 
 
-def _refuse_trusted_and_revoked(
-    trusted: Sequence[TrustedKey], revoked: Sequence[str]
-) -> None:
+def _refuse_two_roles(trusted: Sequence[str], revoked: Sequence[str]) -> None:
     # One reader would take it and another one not.
-    if {key.key for key in trusted} & set(revoked):
+    if set(trusted) & set(revoked):
         raise Malformed("a key is listed as trusted and as revoked")
+    # A key that certifies people and hosts makes either out of the other where a
+    # reader forgets the type; a root key that is online could enlarge trust.
+    if len(set(trusted)) != len(trusted):
+        raise Malformed("a key is listed twice: each has one role and one state")
 
 
 def _host_ca_key(words: list[str]) -> HostCAKey:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from base64 import b64encode
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,21 +15,23 @@ from ca.errors import CAError, Malformed
 from ca.signing_key import FileKey
 from tests.certificates import ThrowawayCA, certificate
 
-KEY = FileKey.generate().line
+KEY, USER_CA, HOST_CA, NEXT_HOST_CA, ONLINE = (
+    FileKey.generate().line for _ in range(5)
+)
 ROOTS = Roots(
     version=1767225600000,
     root_key=KEY,
     log_origin="ca.example.com:8443/log/1",
     serial_base=7,
     user_ca=(
-        TrustedKey(KeyState.ACTIVE, KEY),
+        TrustedKey(KeyState.ACTIVE, USER_CA),
         TrustedKey(KeyState.RETIRING, FileKey.generate().line),
     ),
     host_ca=(
-        HostCAKey(KeyState.ACTIVE, KEY, ("*.example.com", "example.com")),
-        HostCAKey(KeyState.STAGED, KEY, ()),
+        HostCAKey(KeyState.ACTIVE, HOST_CA, ("*.example.com", "example.com")),
+        HostCAKey(KeyState.STAGED, NEXT_HOST_CA, ()),
     ),
-    online=(TrustedKey(KeyState.ACTIVE, KEY),),
+    online=(TrustedKey(KeyState.ACTIVE, ONLINE),),
     closed_logs=(ClosedLog("ca.example.com/log/0", 17),),
     revoked_ca=(FileKey.generate().line, FileKey.generate().line),
 )
@@ -71,11 +74,12 @@ def test_the_lines_of_trusted_user_ca_keys_are_all_trusted_keys_in_order():
         revoked_ca=st.lists(KEYS).map(tuple),
     )
 )
-def test_all_roots_read_back_unless_they_trust_what_they_revoke(roots):
-    trusted = {key.key for key in (*roots.user_ca, *roots.host_ca, *roots.online)}
+def test_all_roots_read_back_unless_a_key_has_two_roles(roots):
+    listed = (*roots.user_ca, *roots.host_ca, *roots.online)
+    trusted = [roots.root_key, *(key.key for key in listed)]
     text = bundle.render_roots(roots)
 
-    if trusted & set(roots.revoked_ca):
+    if set(trusted) & set(roots.revoked_ca) or len(set(trusted)) < len(trusted):
         with pytest.raises(Malformed):
             bundle.parse_roots(text)
     else:
@@ -93,6 +97,19 @@ def test_a_key_is_not_both_trusted_and_revoked(kind):
     both = dataclasses.replace(ROOTS, revoked_ca=(*ROOTS.revoked_ca, trusted))
 
     with pytest.raises(Malformed, match="trusted and as revoked"):
+        bundle.parse_roots(bundle.render_roots(both))
+
+
+@pytest.mark.parametrize("kind", ["user_ca", "host_ca", "online"])
+@pytest.mark.parametrize("other", [KEY, USER_CA, HOST_CA, ONLINE])
+def test_a_key_has_one_role_and_one_state(kind, other):
+    listed = getattr(ROOTS, kind)
+    changes: dict[str, Any] = {
+        kind: (*listed, dataclasses.replace(listed[0], key=other))
+    }
+    both = dataclasses.replace(ROOTS, **changes)
+
+    with pytest.raises(Malformed, match="listed twice"):
         bundle.parse_roots(bundle.render_roots(both))
 
 
