@@ -125,6 +125,18 @@ def test_every_file_that_is_named_exists(name):
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize("name", DOCS)
+def test_every_test_that_is_named_exists(name):
+    named = [span.partition("::") for span in spans(DOCS[name]) if "::" in span]
+    tests = [(path, test) for path, _, test in named if path.startswith("tests/")]
+
+    assert [
+        f"{path}::{test}"
+        for path, test in tests
+        if f"def {test}(" not in (ROOT / path).read_text()
+    ] == []
+
+
 def test_every_document_is_reached_from_the_readme():
     linked = {
         (ROOT / name).parent.joinpath(link.partition("#")[0]).resolve()

@@ -7,6 +7,7 @@ that may not use Ed25519 takes the other kinds.
 
 import re
 import subprocess
+from contextlib import contextmanager
 
 import asyncssh
 import pytest
@@ -203,32 +204,46 @@ def test_a_host_that_may_not_use_ed25519_takes_the_others(
     assert let_in == KEYS.keys() - {"ed25519"}
 
 
-def test_ssh_believes_a_host_that_it_certified(kind, bench, tmp_path):
-    host_key = tmp_path / "host"
+@contextmanager
+def a_host(kind, bench, folder, **changes):
+    """Run an sshd whose key the CA certified, known to ssh by the CA alone."""
+    host_key = folder / "host"
     make_key(host_key)
-    blob = sign(
-        bench.plain(
-            type=CertificateType.HOST,
-            subject_key=parse_line(host_key.with_suffix(".pub").read_text()),
-            ca_key=KEYS[kind].blob,
-            principals=(LOOPBACK,),
-            extensions=(),
-        ),
-        KEYS[kind],
-    )
-    write_certificate(tmp_path / "host-cert.pub", blob)
-    (tmp_path / "keys").write_text(bench.key.with_suffix(".pub").read_text())
+    says = {
+        "type": CertificateType.HOST,
+        "subject_key": parse_line(host_key.with_suffix(".pub").read_text()),
+        "ca_key": KEYS[kind].blob,
+        "principals": (LOOPBACK,),
+        "extensions": (),
+    }
+    blob = sign(bench.plain(**says | changes), KEYS[kind])
+    write_certificate(folder / "host-cert.pub", blob)
+    (folder / "keys").write_text(bench.key.with_suffix(".pub").read_text())
     settings = [
         f"HostKey {host_key}",
-        f"HostCertificate {tmp_path}/host-cert.pub",
-        f"AuthorizedKeysFile {tmp_path}/keys",
+        f"HostCertificate {folder}/host-cert.pub",
+        f"AuthorizedKeysFile {folder}/keys",
     ]
-    (tmp_path / "sshd").mkdir()
-    with Sshd(tmp_path / "sshd", settings) as sshd:
+    (folder / "sshd").mkdir()
+    with Sshd(folder / "sshd", settings) as sshd:
         name = f"[{LOOPBACK}]:{sshd.port}"
         sshd.known_hosts.write_text(f"@cert-authority {name} {KEYS[kind].line}\n")
+        yield sshd
+
+
+def test_ssh_believes_a_host_that_it_certified(kind, bench, tmp_path):
+    with a_host(kind, bench, tmp_path) as sshd:
         assert sshd.login(bench.key).returncode == 0
 
         other = KEYS["nistp256" if kind != "nistp256" else "rsa"]
-        sshd.known_hosts.write_text(f"@cert-authority {name} {other.line}\n")
+        trusted = sshd.known_hosts.read_text().replace(KEYS[kind].line, other.line)
+        sshd.known_hosts.write_text(trusted)
         assert sshd.login(bench.key).returncode == 255
+
+
+def test_ssh_takes_no_user_certificate_for_a_hosts(bench, tmp_path):
+    with a_host("ed25519", bench, tmp_path, type=CertificateType.USER) as sshd:
+        refused = sshd.login(bench.key)
+
+    assert refused.returncode == 255
+    assert "not a host certificate" in refused.stderr
