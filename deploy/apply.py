@@ -19,7 +19,7 @@ from ca.errors import CAError
 from deploy import proof
 from deploy.desired import DesiredHost
 from deploy.facts import SCRIPT, Facts, parse_facts
-from deploy.failure import Blocked, HostUnreachable, PlanChanged
+from deploy.failure import Blocked, HostUnreachable, NotRoot, PlanChanged
 from deploy.host_certificate import Certify, Named
 from deploy.plan import make_plan
 from deploy.planned import Plan
@@ -49,16 +49,16 @@ class Operator:
     clock_seconds: int = 120
 
 
-async def gather(root: Root, accounts: tuple[str, ...]) -> Facts:
+async def gather(root: Root, questions: tuple[str, ...]) -> Facts:
     """Return what a host is. Changes nothing there."""
-    return parse_facts(await root.run(SCRIPT, accounts))
+    return parse_facts(await root.run(SCRIPT, questions))
 
 
 async def plan(
     root: Root, named: Named, desired: DesiredHost, trust: Trust, *, now: int
 ) -> tuple[Facts, Plan]:
     """Return what a host is, and what to change there."""
-    facts = await gather(root, tuple(desired.accounts))
+    facts = await gather(root, desired.questions)
     return facts, make_plan(named, facts, desired, trust, now=now)
 
 
@@ -120,6 +120,12 @@ async def _roll_back(
             if done == "logins"
             else "the host takes the change back by itself, within "
             f"{change.clock_seconds} s; look at it then"
+        )
+    except NotRoot as error:
+        # As when a line for sudo took from us what we came in with.
+        fate = (
+            f"and we are root there no more ({error.detail}): the host takes the change "
+            f"back by itself, within {change.clock_seconds} s"
         )
     except CAError as error:
         fate = f"and taking it back failed: {error.detail}"

@@ -10,13 +10,17 @@
     [group.db]                                # and those in the inventory's group db
     accounts = { postgres = ["dba"] }
 
+    groups   = { ops = {} }                   # which there are to be
+    users    = { deploy = { groups = ["ops"] }, old = { gone = true } }
+    sudoers  = ["%ops ALL=(ALL) NOPASSWD: ALL"]
+
 An account takes a certificate with one of its principals, and nobody else's: one that
 is not named here takes none. What groups say is added, in the order of their names.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -43,10 +47,44 @@ class Taken(StrEnum):
     """Put ours before it: whoever came in by it comes in no more."""
 
 
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Path = Annotated[str, msgspec.Meta(pattern=r"^(/[A-Za-z0-9_.+-]+)+$")]
+_Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\]$")]
+
+
+class GroupTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A group that there is to be."""
+
+    gid: _Number | None = None
+
+
+class Password(StrEnum):
+    """What opens a user besides keys and certificates."""
+
+    NONE = "none"
+    KEEP = "keep"
+    """A password that is there stays, for sudo that asks for one."""
+
+
+class UserTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user that there is to be, or not to be any more."""
+
+    uid: _Number | None = None
+    home: _Path | None = None
+    shell: _Path | None = None
+    groups: tuple[str, ...] = ()
+    password: Password = Password.NONE
+    gone: bool = False
+    """Locked and expired; the user stays known by name, and the home where it is."""
+
+
 class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table `[host]` or `[group.…]`, as written."""
 
     accounts: Mapping[str, tuple[str, ...]] = {}
+    groups: Mapping[str, GroupTable] = {}
+    users: Mapping[str, UserTable] = {}
+    sudoers: tuple[_Line, ...] = ()
     krl: bool | None = None
     host_certificate: bool | None = None
     pull: bool | None = None
@@ -88,6 +126,21 @@ class DesiredHost:
     """Whether one of its own keys has a certificate, so that clients know it."""
     source: Source | None = None
     """Where it keeps its trust files fresh from; None where it does not."""
+    groups: Mapping[str, GroupTable] = field(default_factory=dict)
+    users: Mapping[str, UserTable] = field(default_factory=dict)
+    sudoers: tuple[str, ...] = ()
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What to ask a host about, in the words of `deploy/host/facts.sh`."""
+        groups = {*self.groups, *(g for u in self.users.values() for g in u.groups)}
+        return (
+            *self.accounts,
+            *(f"user={name}" for name in sorted(self.users)),
+            *(f"group={name}" for name in sorted(groups)),
+            *(f"uid={u.uid}" for _, u in sorted(self.users.items()) if u.uid),
+            *(f"gid={g.gid}" for _, g in sorted(self.groups.items()) if g.gid),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +155,16 @@ class Desired:
     def for_host(self, groups: Iterable[str]) -> DesiredHost:
         """Merge what concerns a host in these groups; raise `Misuse`.
 
-        Principals of one account add up. Of the rest, the last group by name decides.
+        Principals of one account add up, and lines for sudo. Of the rest, and of each
+        user, the last group by name decides.
         """
         mine = [
             self.host,
             *(self.groups[g] for g in sorted(groups) if g in self.groups),
         ]
-        accounts: dict[str, set[str]] = {}
         settings: dict[str, object] = {}
         pulls = True
         for table in mine:
-            for account, principals in table.accounts.items():
-                accounts.setdefault(account, set()).update(principals)
             said = {
                 "krl": table.krl,
                 "drop_in": table.drop_in,
@@ -124,11 +175,28 @@ class Desired:
             settings |= {
                 name: value for name, value in said.items() if value is not None
             }
+        users = {name: user for table in mine for name, user in table.users.items()}
+        accounts = _accounts(mine)
+        for name in sorted(set(accounts) & set(users)):
+            if users[name].gone:
+                raise Misuse(f"{name} is to be gone, and to take certificates")
+        lines = [line for table in mine for line in table.sudoers]
         return DesiredHost(
-            {name: tuple(sorted(accounts[name])) for name in sorted(accounts)},
+            accounts,
+            groups={k: group for table in mine for k, group in table.groups.items()},
+            users=users,
+            sudoers=tuple(dict.fromkeys(lines)),
             source=Source(self.ca, self.pin) if pulls else None,
             **settings,  # type: ignore[arg-type]  # checked when they were read
         )
+
+
+def _accounts(tables: Iterable[HostTable]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for table in tables:
+        for account, principals in table.accounts.items():
+            found.setdefault(account, set()).update(principals)
+    return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
 def load(path: Path) -> Desired:
@@ -144,6 +212,7 @@ def load(path: Path) -> Desired:
     for name, table in [("host", file.host), *file.group.items()]:
         for account, principals in table.accounts.items():
             _check(account, principals, where=f"{path}: {name}.accounts.{account}")
+        _check_users(table, where=f"{path}: {name}")
     return Desired(file.ca, parse_pin(file.pin), file.host, file.group)
 
 
@@ -155,3 +224,17 @@ def _check(account: str, principals: tuple[str, ...], *, where: str) -> None:
     for principal in principals:
         if PRINCIPAL.fullmatch(principal) is None:
             raise Misuse(f"{where}: {principal!r} cannot be a principal")
+
+
+def _check_users(table: HostTable, *, where: str) -> None:
+    named = {f"{where}.users.{name}": name for name in table.users}
+    named |= {f"{where}.groups.{name}": name for name in table.groups}
+    for name, user in table.users.items():
+        named |= {f"{where}.users.{name}.groups {g!r}": g for g in user.groups}
+        if name == "root":
+            raise Misuse(f"{where}.users.root: root is there, and stays as it is")
+        if user.gone and user != UserTable(gone=True):
+            raise Misuse(f"{where}.users.{name}: gone, so nothing else can be said")
+    for place, name in named.items():
+        if _ACCOUNT.fullmatch(name) is None:
+            raise Misuse(f"{place}: no name of a user or a group")

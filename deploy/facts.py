@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from deploy.failure import BadReport
+from deploy.people import PEOPLE, People, PeopleDraft
 
 SCRIPT = (resources.files("deploy") / "host" / "facts.sh").read_text()
 """What prints the report; its arguments are SSH_CONNECTION and names of accounts."""
@@ -100,6 +101,11 @@ class Facts:
     """The name of the last change that was proved."""
     undo: Mapping[str, str | None] = field(default_factory=dict)
     """What was there before it: path to content, None for no file."""
+    unaccount: tuple[str, ...] = ()
+    """What undoes its steps on users and groups, in that order."""
+    login: str = "root"
+    """Who we came in as."""
+    people: People = field(default_factory=People)
 
     def value(self, keyword: str, account: str = "") -> str:
         """Return what holds for a keyword; "none" where nothing does."""
@@ -173,6 +179,8 @@ class _Draft:
         self.undo: dict[str, str | None] = {}
         self.host_keys: dict[str, str] = {}
         self.options: list[str] = []
+        self.unaccount: list[str] = []
+        self.people = PeopleDraft()
         self.single: dict[str, object] = {}
 
     @property
@@ -187,6 +195,8 @@ class _Draft:
             "host_keys": self.host_keys,
             "tools": frozenset(self.tools),
             "options": tuple(self.options),
+            "unaccount": tuple(self.unaccount),
+            "people": self.people.whole(),
         }
 
     def take(self, record: _Record) -> None:
@@ -202,20 +212,24 @@ class _Draft:
                 self.accounts[words[0]] = _account(words[1:])
             case "tool":
                 self.tools.add(words[0])
-            case "undo" | "hostkey":
-                self._before_or_key(record)
             case "option":
                 self.options.append(record.rest.strip())
+            case "unaccount":
+                self.unaccount.append(record.rest)
             case _:
-                self.single |= _single(name, words, record)
+                self._rest(name, words, record)
 
-    def _before_or_key(self, record: _Record) -> None:
-        name, *words = record.words
-        if name == "undo":
+    def _rest(self, name: str, words: list[str], record: _Record) -> None:
+        if name in PEOPLE:
+            self.people.take(name, words, record.lines)
+        elif name == "undo":
             was_absent = words[0] == "absent"
             self.undo[" ".join(words[1:])] = None if was_absent else record.text
-        elif record.lines:
-            self.host_keys[record.rest] = " ".join(record.lines[0].split()[:2])
+        elif name == "hostkey":
+            if record.lines:
+                self.host_keys[record.rest] = " ".join(record.lines[0].split()[:2])
+        else:
+            self.single |= _single(name, words, record)
 
     def _file(self, record: _Record) -> None:
         _, mode, *words = record.words
@@ -244,7 +258,7 @@ _TEXTS: Mapping[str, _Reader] = {
     name: lambda _, record: {record.words[0]: record.rest}
     for name in (
         *("os", "manager", "selinux", "sshd", "config", "command", "relative"),
-        *("lock", "last"),
+        *("lock", "last", "login"),
     )
 }
 

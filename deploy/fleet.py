@@ -221,7 +221,7 @@ class Fleet:
     async def _plan(self, way: Way, root: Root, host: Host) -> tuple[Facts, Plan]:
         desired = self.wanted(host)
         if self.settings.undo or self.trust is None:
-            facts = await change.gather(root, tuple(desired.accounts))
+            facts = await change.gather(root, desired.questions)
             return facts, make_undo(host.name, facts)
         now = int(time.time())
         endpoint = way.endpoint

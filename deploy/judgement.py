@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deploy import sshd_config
-from deploy.desired import DesiredHost, Taken
+from deploy.desired import DesiredHost, Password, Taken
 from deploy.facts import Facts
 from deploy.sshd_config import PRINCIPALS
 from deploy.trust import Trust
@@ -41,7 +41,7 @@ def judge(
     if facts.broken is None:
         blockers += _of_owners(facts, desired, said)
         for account in desired.accounts:
-            blockers += _of_an_account(facts, account, trust)
+            blockers += _of_an_account(facts, desired, account, trust)
     if not desired.accounts:
         blockers.append("deploy.toml gives it no account, so nobody could come in")
     return Judgement(
@@ -137,15 +137,20 @@ def _revoked_keys(
                 )
 
 
-def _of_an_account(facts: Facts, name: str, trust: Trust) -> Iterator[str]:
+def _of_an_account(
+    facts: Facts, desired: DesiredHost, name: str, trust: Trust
+) -> Iterator[str]:
     account = facts.accounts.get(name)
-    if account is None or account.state == "missing":
-        yield f"there is no account {name}"
+    wanted = desired.users.get(name)
+    if (account is None or account.state == "missing") and wanted is None:
+        yield f"there is no account {name}: declare it under users, or make it"
         return
     value = {
         keyword: facts.value(keyword, name) for keyword in facts.effective.get(name, {})
     }
-    if account.state == "locked" and value.get("usepam") != "yes":
+    locked = account is not None and account.state == "locked"
+    opened = wanted is not None and wanted.password is Password.NONE
+    if locked and not opened and value.get("usepam") != "yes":
         yield (
             f"the account {name} is locked (`!` in /etc/shadow), and with UsePAM no "
             f"sshd refuses it whatever it shows: usermod -p '*' {name}"

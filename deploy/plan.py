@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from deploy import judgement, pulling, sshd_config
+from deploy import account_steps, judgement, pulling, sshd_config
 from deploy.desired import DesiredHost
 from deploy.facts import Facts
 from deploy.host_certificate import (
@@ -18,12 +18,14 @@ from deploy.host_certificate import (
     certificate_of,
     is_good,
 )
-from deploy.planned import Change, Effect, Kind, Plan
+from deploy.planned import SUDOERS, Change, Effect, Kind, Plan
 from deploy.pulling import Register
 from deploy.sshd_config import PRINCIPALS
 from deploy.trust import Trust
 
 _ORDINARY = 0o644
+_MODES: Mapping[str, int] = {**pulling.MODES, SUDOERS: 0o440}
+_SUDOERS_HEADER = "# ca-deploy keeps this file, as deploy.toml says.\n"
 
 
 def make_plan(
@@ -37,16 +39,24 @@ def make_plan(
     lines = said | ({"HostCertificate": certificate.path} if certificate else {})
     needed = certificate and not is_good(facts, certificate, trust, now=now)
     placement = sshd_config.place(facts, desired.drop_in, lines)
+    people = account_steps.steps(facts, desired, now=now)
     changes = [
+        *_people(people),
         *_certificate_change(certificate if needed else None, facts),
         *_changes(Kind.TRUST, trust.files(facts, krl=desired.krl), facts),
         *_changes(Kind.TRUST, pull.files, facts),
         *_changes(Kind.CONFIG, _principals(facts, desired), facts),
+        *_changes(Kind.CONFIG, {SUDOERS: _sudoers(desired)}, facts),
         *_changes(Kind.CONFIG, _encoded(placement.files), facts),
     ]
     effects = _effects(facts, lines, desired.accounts)
     judged = judgement.judge(facts, desired, trust, said, now=now)
-    blockers = [*judged.blockers, *_odd_files(changes)]
+    blockers = [
+        *judged.blockers,
+        *account_steps.against(facts, desired, people),
+        *_odd_files(changes),
+    ]
+    risks = (*judged.risks, *account_steps.risks(facts, people), *pull.risks)
     if desired.host_certificate:
         blockers += against(certificate, trust)
     return Plan(
@@ -55,7 +65,7 @@ def make_plan(
         effects,
         desired.accounts,
         placement.folder,
-        (*judged.risks, *pull.risks) if changes else (),
+        risks if changes else (),
         tuple(blockers),
         certificate if needed else None,
         pull.register if changes else None,
@@ -65,15 +75,17 @@ def make_plan(
 def make_undo(host: str, facts: Facts) -> Plan:
     """Return what brings sshd's configuration back to before the last change.
 
-    The CA's files stay: what is revoked stays revoked.
+    The CA's files stay: what is revoked stays revoked. A user that it made is locked
+    and not removed, since files may be theirs by now.
     """
     blockers = () if facts.last else ("there is no change of ours to take back",)
     files = {
         path: None if text is None else text.encode("utf-8", "surrogateescape")
         for path, text in facts.undo.items()
     }
-    changes = tuple(_changes(Kind.CONFIG, files, facts))
-    folders = {path.rpartition("/")[0] for path in facts.undo}
+    people = account_steps.undoing(facts)
+    changes = (*_people(people), *_changes(Kind.CONFIG, files, facts))
+    folders = {path.rpartition("/")[0] for path in facts.undo if path != SUDOERS}
     drop_ins = folders - {PRINCIPALS, facts.config.rpartition("/")[0]}
     folder = next(iter(sorted(drop_ins)), None)
     return Plan(host, changes, (), {}, folder, (), blockers, undoes=facts.last or "-")
@@ -101,6 +113,17 @@ def _pull(
         pulling.registration(named, desired, key),
         (),
     )
+
+
+def _people(steps: Iterable[account_steps.Steps]) -> Iterable[Change]:
+    for each in steps:
+        lines = "".join(f"{line}\n" for line in each.lines)
+        yield Change(Kind.ACCOUNT, each.whom, None, lines.encode())
+
+
+def _sudoers(desired: DesiredHost) -> bytes | None:
+    lines = "".join(f"{line}\n" for line in desired.sudoers)
+    return f"{_SUDOERS_HEADER}{lines}".encode() if lines else None
 
 
 def _certificate_change(certify: Certify | None, facts: Facts) -> Iterable[Change]:
@@ -139,7 +162,7 @@ def _changes(
         before = facts.files.get(path)
         # The main file was there before us, and keeps the mode that it has.
         kept = path == facts.config and before is not None
-        mode = None if kept else pulling.MODES.get(path, _ORDINARY)
+        mode = None if kept else _MODES.get(path, _ORDINARY)
         same = (
             before is not None
             and before.content is not None

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Self
 
 from deploy import pulling
+from deploy.account_steps import describe
 from deploy.facts import File
 from deploy.host_certificate import Certify
 from deploy.pulling import Register
@@ -22,15 +23,20 @@ from deploy.trust import CURRENT, ROOTS
 _ID_DIGITS = 12
 _ORDINARY = 0o644
 
+SUDOERS = "/etc/sudoers.d/daypass"
+"""Where our lines for sudo go."""
+
 _NEWS = frozenset({ROOTS, CURRENT, KRL})
 """What the CA signed, and may have signed again since the plan was made."""
 
 
 class Kind(StrEnum):
-    """Whose a file is: the CA's only moves forward, a rollback restores the other."""
+    """Whose a file is: the CA's only moves forward, a rollback restores the others."""
 
     TRUST = "trust"
     CONFIG = "config"
+    ACCOUNT = "account"
+    """A user or a group: no file, but steps that the host's own programs do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Change:
     @property
     def diff(self) -> str:
         """The change as a unified diff, or in words where it is not text."""
+        if self.kind is Kind.ACCOUNT:
+            return describe(self.path, self.after or b"")
         if self.path in _NEWS:
             return f"--- {self.path}\n+++ {self.path}\n(what the CA says now)\n"
         if self.path in pulling.PROGRAMS and self.after is not None:

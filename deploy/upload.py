@@ -1,4 +1,4 @@
-"""What goes to a host for one change: `change.sh`, and the files beside it.
+"""What goes to a host for one change: its programs, and the files beside them.
 
 Everything is one script that root's shell reads whole before it runs any of it.
 Contents are written with `printf`, which every POSIX shell has, and takes any byte.
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from importlib import resources
 
 from deploy.facts import Facts
-from deploy.planned import Plan
+from deploy.planned import SUDOERS, Kind, Plan
 
 STATE = "/var/lib/daypass/deploy"
 """Where a host keeps what was changed, and its lock."""
 
-_CHANGE = (resources.files("deploy") / "host" / "change.sh").read_bytes()
+_HOST = resources.files("deploy") / "host"
+_CHANGE = (_HOST / "change.sh").read_bytes()
+_ACCOUNTS = (_HOST / "accounts.sh").read_bytes()
 _PLAIN = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ./:_+=@,-#()[]{}"
 )
@@ -54,8 +56,11 @@ class Change:
         return _whole([f"exec /bin/sh {self.folder}/change.sh {words}"])
 
     def _files(self) -> Mapping[str, bytes]:
-        manifest, files = "", {"change.sh": _CHANGE}
+        manifest, steps, files = "", b"", {"change.sh": _CHANGE}
         for number, change in enumerate(self.plan.changes):
+            if change.kind is Kind.ACCOUNT:
+                steps += change.after or b""
+                continue
             before = change.before.sum if change.before else "absent"
             mode = "-" if change.mode is None else f"{change.mode:o}"
             manifest += f"{change.kind} {mode} {number} {before} {change.path}\n"
@@ -65,6 +70,8 @@ class Change:
             f"{effect.account or '-'} {effect.keyword.lower()} {effect.after}\n"
             for effect in self.plan.expected()
         )
+        if steps or any(change.path == SUDOERS for change in self.plan.changes):
+            files |= {"accounts.sh": _ACCOUNTS, "accounts": steps}
         return files | {
             "manifest": manifest.encode(),
             "expect": expect.encode(),

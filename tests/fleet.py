@@ -19,6 +19,7 @@ from deploy.desired import DesiredHost
 from deploy.facts import Facts
 from deploy.host_certificate import Certify, Named, names_of
 from deploy.inventory import Endpoint, Resolver
+from deploy.plan import make_undo
 from deploy.planned import Plan
 from deploy.proof import Canaries, Canary, Way
 from deploy.pulling import Register
@@ -160,6 +161,14 @@ class Visit:
             self.office.trust,
             now=int(time.time()),
         )
+
+    async def undo(self, desired: DesiredHost) -> Plan:
+        """Look, and take the last change back."""
+        facts = await apply.gather(self.root, desired.questions)
+        made = make_undo(self.name, facts)
+        operator = self.office.operator()
+        await apply.apply(self.root, self.way, (facts, made), operator)
+        return made
 
     async def apply(
         self, desired: DesiredHost, observe: apply.Observer = lambda _: None

@@ -40,7 +40,7 @@ for name in etc root home usr/local var/lib run var/cron; do
     [ -d "/$name" ] || continue
     mount --bind "$name" "/$name"
 done
-for name in bin/*; do
+for name in bin/* sbin/*; do
     [ ! -f "$name" ] || mount --bind "$name" "$(readlink -f "/usr/$name")"
 done
 mount -t proc proc /proc
@@ -83,7 +83,7 @@ class Target:
 
     `main` is its sshd_config, with {port} and {address} to fill in; `files` go where
     their names say before sshd starts; `programs` take the place of the system's, such
-    as {"sh": busybox}.
+    as {"bin/sh": busybox}; one that is nothing ("") is as if it were not there.
     """
 
     def __init__(
@@ -156,7 +156,15 @@ class Target:
     def _build(self) -> None:
         self.folder.mkdir(parents=True)
         self.folder.chmod(0o755)
-        for name in ("home", "usr/local", "var/lib", "bin", "var/cron", "run/sshd"):
+        for name in (
+            "home",
+            "usr/local",
+            "var/lib",
+            "bin",
+            "sbin",
+            "var/cron",
+            "run/sshd",
+        ):
             self.path(name).mkdir(parents=True, mode=0o755)
         self.path("root").mkdir(mode=0o700)
         subprocess.run(["cp", "-a", "/etc", self.folder], check=True)
@@ -164,7 +172,10 @@ class Target:
         self.path("etc/ssh/sshd_config.d").mkdir(parents=True)
         make_key(self.path("etc/ssh/ssh_host_ed25519_key"))
         for name, program in self._programs.items():
-            shutil.copy(program, self.path(f"bin/{name}"))
+            if program:
+                shutil.copy(program, self.path(name))
+            else:
+                self.path(name).touch(0o600)
         self._add_accounts()
         for name, text in self._files.items():
             self.write(name, text)
@@ -216,7 +227,9 @@ class Target:
         if "persourcepenalties" in said.lower():
             config.write_text(main + "PerSourcePenalties no\n")
         enter = _ENTER.format(
-            folder=self.folder, sshd=find_sshd(), options=" ".join(self._options)
+            folder=self.folder,
+            sshd=find_sshd(),
+            options=" ".join(self._options),
         )
         with self.path("start.log").open("wb") as log:
             self._process = subprocess.Popen(

@@ -16,7 +16,8 @@
 # files: `manifest` has `KIND MODE NUMBER CHECKSUM PATH` lines; new/NUMBER is the content,
 # or is not there when the file is to go; CHECKSUM is that of the file when the plan was
 # made. KIND is `trust` or `config`: what the CA says is never taken back. MODE is `-` for
-# that of the file that is there.
+# that of the file that is there. `accounts` has steps on users and groups, which
+# `accounts.sh` does.
 # `expect` has `ACCOUNT KEYWORD VALUE` lines, `settings` some variables.
 
 LC_ALL=C
@@ -45,6 +46,11 @@ each() { # each FUNCTION: with kind, number, checksum, path and mode of every fi
         "$1" "$kind" "$number" "$before" "$path" "$mode" || exit 1
     done 3<"$dir/manifest"
 }
+
+# What accounts.sh does, where it is there.
+accounts_check() { :; }
+accounts_do() { :; }
+accounts_undo() { :; }
 
 # --- The lock of the host: one change at a time ---------------------------------
 
@@ -85,6 +91,8 @@ stage_one() {
     label "$staged"
     flush "$staged"
     case $4 in
+    /etc/sudoers.d/*)
+        said=$(visudo -cf "$staged" 2>&1) || fail "visudo: $(echo "$said" | head -n 1)" ;;
     */ca_keys)
         lines=$(grep -c . "$staged")
         [ "$(ssh-keygen -l -f "$staged" 2>/dev/null | grep -c .)" = "$lines" ] ||
@@ -153,6 +161,7 @@ check() {
         fail "sshd would not start: $(echo "$said" | tail -n 1)"
     compare "$dir/tree/sshd_config"
     rm -rf "$dir/tree"
+    accounts_check
 }
 
 # --- arm -----------------------------------------------------------------------------
@@ -224,6 +233,7 @@ swap() {
     else
         trust
     fi
+    accounts_do
     for now in config sshd; do
         each swap_one
     done
@@ -308,6 +318,7 @@ rollback() {
         fi
         each restore_one
         each clean_one
+        accounts_undo
         revive
         mv "$dir/rolling" "$dir/restored"
         stop_clock
@@ -346,6 +357,8 @@ main() {
     owner='' undoes='' lock_seconds=''
     # shellcheck source=/dev/null
     . "$dir/settings" || fail "there is no change $id on this host"
+    # shellcheck source=/dev/null
+    [ ! -f "$dir/accounts.sh" ] || . "$dir/accounts.sh"
     case $1 in
     stage | check | arm | swap | trust | reload | prove | rollback | clock) "$@" ;;
     expire) rollback ;;

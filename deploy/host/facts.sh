@@ -1,7 +1,10 @@
 #!/bin/sh
 # Prints what a host is, and changes nothing. POSIX sh; root runs it.
 #
-#     sh -s -- "$SSH_CONNECTION" ACCOUNT... < facts.sh
+#     sh -s -- "$SSH_CONNECTION" WORD... < facts.sh
+#
+# A WORD is the name of an account that certificates are to open, or one of user=NAME,
+# group=NAME, uid=NUMBER and gid=NUMBER: what there is under that name or number.
 #
 # Each record is a line `= NAME WORD...`; the lines of a file or of a program's output
 # follow it, each behind `> `. The last record is `= end`: without it something was cut
@@ -104,6 +107,38 @@ read_account() {
     record account "$1" "${state:-open}" "$(echo "$line" | cut -d: -f3,6,7)"
 }
 
+entry() { awk -F: -v name="$1" '$1 == name { print; exit }' "$2"; }
+
+# A user as the host's own programs could change it. Never a password: its kind alone.
+read_user() {
+    line=$(entry "$1" /etc/passwd)
+    if [ -z "$line" ]; then
+        if getent passwd "$1" >/dev/null 2>&1; then record user "$1" foreign
+        else record user "$1" missing; fi
+        return
+    fi
+    record user "$1" "$(echo "$line" | cut -d: -f3,4 | tr : ' ')" "$(awk -F: -v name="$1" '
+        $1 == name {
+            if ($2 ~ /^!/ || $2 ~ /^\*LK\*/) kind = "locked"
+            else if ($2 == "") kind = "empty"
+            else if ($2 ~ /^[*x]/) kind = "none"
+            else kind = "set"
+            print kind, ($8 == "" ? "-" : $8) }' /etc/shadow 2>/dev/null)"
+    { echo "$line" | cut -d: -f6; echo "$line" | cut -d: -f7; id -Gn "$1"; } | quote
+}
+
+read_group() {
+    line=$(entry "$1" /etc/group)
+    if [ -n "$line" ]; then record group "$1" "$(echo "$line" | cut -d: -f3)"
+    elif getent group "$1" >/dev/null 2>&1; then record group "$1" foreign
+    else record group "$1" missing; fi
+}
+
+read_number() { # read_number uid|gid NUMBER FILE: whose it is
+    name=$(awk -F: -v id="$2" '$3 == id { print $1; exit }' "$3")
+    [ -z "$name" ] || record "$1" "$2" "$name"
+}
+
 effective() {
     said=$("$sshd" -T -f "$config" "$@" 2>&1 </dev/null) || return
     asked="$asked
@@ -172,7 +207,7 @@ read_ours() {
         esac
     done
     for found in /usr/local/sbin/daypass-* /etc/cron.d/daypass* \
-        /etc/systemd/system/daypass-*; do
+        /etc/sudoers.d/daypass /etc/systemd/system/daypass-*; do
         [ ! -f "$found" ] || file "$found" text
     done
     state=/var/lib/daypass/deploy
@@ -185,12 +220,14 @@ read_ours() {
         record undo "$before" "$path"
         [ ! -f "$state/$last/old/$number" ] || quote <"$state/$last/old/$number"
     done 3<"$state/$last/manifest"
+    [ ! -f "$state/$last/accounts.undo" ] || while read -r step; do
+        record unaccount "$step"
+    done <"$state/$last/accounts.undo"
 }
 
 main() {
-    connection=$1
+    connection=$1 accounts=
     shift
-    accounts=$*
     record daypass-facts-v1
     record root "$(id -u)"
     record connection "$connection"
@@ -203,14 +240,23 @@ main() {
     record selinux "$(getenforce 2>/dev/null || echo none)"
     record space "$(df -Pk /etc 2>/dev/null | awk 'NR == 2 { print $4 }')"
     [ ! -d /etc/cron.d ] || record tool cron.d
-    for tool in ssh-keygen curl wget systemd-run crontab setsid visudo; do
+    for tool in ssh-keygen curl wget systemd-run crontab setsid visudo useradd; do
         ! has "$tool" || record tool "$tool"
     done
+    grep -Eqs '^[@#]includedir[[:space:]]+/etc/sudoers\.d/?[[:space:]]*$' /etc/sudoers &&
+        record tool sudoers.d
+    record login "${SUDO_USER:-${DOAS_USER:-$(id -un)}}"
     find_listener
     if [ -n "$listener" ]; then record served yes; else record served no; fi
     read_listener
-    for account in $accounts; do
-        read_account "$account"
+    for word in "$@"; do
+        case $word in
+        user=*) read_user "${word#*=}" ;;
+        group=*) read_group "${word#*=}" ;;
+        uid=*) read_number uid "${word#*=}" /etc/passwd ;;
+        gid=*) read_number gid "${word#*=}" /etc/group ;;
+        *) accounts="$accounts $word"; read_account "$word" ;;
+        esac
     done
     set -f
     # shellcheck disable=SC2086 # four words

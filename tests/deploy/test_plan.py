@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ca.certificate import CertificateType, parse_line, render_line
-from deploy.desired import DesiredHost, Source, Taken
+from deploy.desired import DesiredHost, GroupTable, Source, Taken, UserTable
 from deploy.facts import Account, parse_facts
 from deploy.failure import BadReport
 from deploy.host_certificate import Named, names_of
+from deploy.people import People, User
 from deploy.plan import make_plan, make_undo
 from deploy.planned import Kind, fleet_id
 from deploy.pulling import Register
@@ -394,6 +395,83 @@ def test_undoing_brings_back_what_was_there_and_no_trust():
     assert made.folder == FOLDER
 
 
+PEOPLED = DesiredHost(
+    DESIRED.accounts,
+    groups={"ops": GroupTable(), "team": GroupTable(gid=7)},
+    users={
+        "deploy": UserTable(groups=("ops",)),
+        "ada": UserTable(uid=5),
+        "grace": UserTable(),
+        "alan": UserTable(gone=True),
+        "edsger": UserTable(gone=True),
+    },
+    sudoers=("%ops ALL=ALL",),
+)
+SOME = People(
+    {
+        "deploy": User(
+            "none", "1000", 1, "/home/deploy", "/bin/sh", ("deploy", "wheel")
+        ),
+        "ada": User("none", "6", None, "/home/ada", "/bin/sh", ("docker", "users")),
+        "grace": User("foreign"),
+        "alan": User("none", "0", None, "/root", "/bin/sh", ("root",)),
+        "edsger": User("locked", "9", 1, "/home/edsger", "/bin/sh", ("edsger",)),
+    },
+    {"ops": "foreign", "team": "missing"},
+    {("gid", "7"): "others"},
+)
+
+
+def test_each_thing_against_users_and_groups_is_said():
+    made = plan(facts(people=SOME), PEOPLED)
+
+    said = "\n".join(made.blockers)
+    for words in (
+        "the group ops comes from a directory",
+        "the gid 7 is others's already",
+        "ada has the uid 6, not 5",
+        "the user grace comes from a directory",
+        "alan is root by another name",
+        "no useradd, usermod and so on",
+        "no visudo",
+    ):
+        assert words in said
+    assert not any("edsger" in change.path for change in made.changes)
+    steps = {c.path: c.after for c in made.changes if c.kind is Kind.ACCOUNT}
+    assert steps["user deploy"] == (
+        b"user-join deploy ops\nuser-leave deploy wheel\nuser-renew deploy\n"
+    )
+    assert "user ada" not in steps, "the primary group stays"
+
+
+def test_sudo_that_would_not_read_our_lines_is_said():
+    lines = DesiredHost(DESIRED.accounts, sudoers=("a ALL=ALL",))
+    known = facts(tools=frozenset({"ssh-keygen", "visudo"}))
+
+    assert "does not include /etc/sudoers.d" in plan(known, lines).blockers[0]
+
+
+def test_undoing_steps_on_users_removes_nobody():
+    done = facts(
+        last="abc",
+        unaccount=(
+            "user-leave ada docker",
+            "user-del ada /home/ada",
+            "group-del ops",
+            "user-secret grace abc",
+            "reboot now",
+        ),
+    )
+
+    made = make_undo("h", done)
+
+    assert {change.path: change.after for change in made.changes} == {
+        "user ada": b"user-leave ada docker\nuser-lock ada\n",
+        "user grace": b"user-secret grace abc\n",
+    }
+    assert "+locked and expired" in made.render()
+
+
 def test_there_is_nothing_to_undo_where_nothing_was_done():
     made = make_undo("h", facts())
 
@@ -416,6 +494,14 @@ REPORT = b"""\
 = config /etc/ssh/sshd_config
 = version OpenSSH_9.2p1
 = test ok
+= login ada
+= user ada 2001 2001 set 20000
+> /home/ada
+> /bin/sh
+> ada adm
+= user new missing
+= group ops 2500
+= uid 2001 ada
 = file -rw-r--r-- 0 0 12-3 /etc/ssh/sshd config
 > \xff
 = end
@@ -427,6 +513,14 @@ def test_a_report_is_read():
 
     assert known.version == (9, 2)
     assert known.unit == "ssh.service"
+    people = known.people
+    assert people.users["ada"] == User(
+        "set", "2001", 20000, "/home/ada", "/bin/sh", ("ada", "adm")
+    )
+    assert people.users["new"].state == "missing"
+    assert people.groups == {"ops": "2500"}
+    assert people.owners == {("uid", "2001"): "ada"}
+    assert known.login == "ada"
     content = known.files["/etc/ssh/sshd config"].content
     assert content is not None
     assert content.encode("utf-8", "surrogateescape") == b"\xff\n"
@@ -444,6 +538,8 @@ def test_a_report_is_read():
         (b"= clock 1767268800", b"= clock now"),
         (b"OpenSSH_9.2p1", b"dropbear"),
         (b"= listener 99 ssh.service", b"= listener 99"),
+        (b"= root 0\n", b"= root 0\n= user ada 1 1 none -\n"),
+        (b"= root 0\n", b"= root 0\n= group\n"),
     ],
 )
 def test_a_report_that_is_not_one_is_refused(old, new):

@@ -205,7 +205,7 @@ def test_what_cannot_be_foreseen_is_taken_back(office, tmp_path):
 
 
 def test_any_shell_does_and_a_password_for_sudo(office, tmp_path):
-    busybox = {"sh": shutil.which("busybox") or ""}
+    busybox = {"bin/sh": shutil.which("busybox") or ""}
     with Target(tmp_path / "host", office.login.line, programs=busybox) as target:
         office.know(target, users=["ada"])
         accounts = target.path("etc/passwd")
