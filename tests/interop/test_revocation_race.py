@@ -166,6 +166,40 @@ def test_who_is_revoked_on_one_signer_gets_nothing_from_another(
     assert not krl.revokes(spared.says)
 
 
+def test_a_child_of_a_revoked_parent_is_revoked_also_when_the_two_raced(
+    idp, signers, database, grace, rounds
+):
+    """Only a serial is revoked: nobody is blocked, so the parent alone keeps it out."""
+    children = []
+    for number in range(rounds(5)):
+        user = f"eve-{number}"
+        idp.people[user] = {**idp.people["ada"], "email": f"{user}@example.com"}
+        parent = sign_in(idp, signers[0], user)
+        narrow = partial(ask, parent, "POST", SIGN)
+        wanted = {"serial": str(parent.says.serial), "reason": "a race"}
+        asks = [
+            *(partial(narrow, signers[n % 2], narrower()) for n in range(2 * NARROWER)),
+            partial(ask, grace, "POST", REVOKE, signers[number % 2], wanted),
+        ]
+
+        *answers, done = at_once(asks)
+
+        assert done.status == 200, done.body
+        refused = [answer for answer in answers if answer.status != 200]
+        codes = {(answer.status, answer.json["code"]) for answer in refused}
+        assert codes <= {(401, "certificate_revoked")}
+        recorded = on_record(database, user)
+        assert set(recorded.values()) <= revoked(database)
+        for signer in signers:
+            assert narrow(signer, narrower()).json["code"] == "certificate_revoked"
+        assert on_record(database, user) == recorded
+        children += [answer.certificate for answer in answers if answer.status == 200]
+
+    for signer in signers:
+        krl = published(signer)
+        assert all(krl.revokes(certificate_in(answer)) for answer in children)
+
+
 def published(signer):
     text, _ = split_signed(signer.get("/v1/trust/current").body)
     return parse_krl(
