@@ -23,10 +23,13 @@ set -eu
 """
 
 
-def commands():
-    """Return the block of commands below that heading."""
+CUT, REPLACE = "## A CA key was stolen", "### Replace a stolen CA key"
+
+
+def commands(heading):
+    """Return the first block of commands below a heading."""
     text = (ROOT / "docs/operating.md").read_text()
-    below = text.partition("### A CA key was stolen\n")[2]
+    below = text.partition(f"\n{heading}\n")[2]
     block = re.search(r"```sh\n(.*?)```", below, re.DOTALL)
     assert block is not None
     return block[1]
@@ -72,7 +75,16 @@ def test_nobody_gets_in_by_the_stolen_key_any_more(config_file, idp, tmp_path):
             old_ca_keys = ca_keys.read_bytes()
             assert host.login(key, certificate).returncode == 0
 
-        run_as_typed(config_file.parent, tmp_path)
+            # No host is registered here, so nobody can tell where it is in force.
+            said = run_as_typed(CUT, config_file.parent, tmp_path, status=1)
+            assert "no host is registered" in said
+            pull(signer, ca_keys, krl)
+            assert ca_keys.read_bytes() == old_ca_keys
+            assert host.login(key, certificate).returncode == 255
+            assert "revoked" in host.said
+
+        said = run_as_typed(REPLACE, config_file.parent, tmp_path)
+        assert "REVOKED for ever" in said
 
         with Signer(config_file) as signer:
             pull(signer, ca_keys, krl)
@@ -88,10 +100,13 @@ def test_nobody_gets_in_by_the_stolen_key_any_more(config_file, idp, tmp_path):
             assert host.login(key, certificate).returncode == 0
 
 
-def run_as_typed(folder: Path, place: Path) -> None:
-    """Run the block in a shell, as the operator of this CA would."""
+def run_as_typed(heading: str, folder: Path, place: Path, *, status: int = 0) -> str:
+    """Run the block in a shell, as the operator of this CA would.
+
+    `status` is what the last command ends with; all before it have to succeed.
+    """
     programs = place / "bin"
-    programs.mkdir()
+    programs.mkdir(exist_ok=True)
     for name, command in {
         "ca-admin": f'exec {sys.executable} -m ca.admin "$@"',
         "systemctl": "exit 0",
@@ -99,7 +114,7 @@ def run_as_typed(folder: Path, place: Path) -> None:
         (programs / name).write_text(f"#!/bin/sh\n{command}\n")
         (programs / name).chmod(0o700)
     typed = (
-        commands()
+        commands(heading)
         .replace("/etc/daypass", str(folder))
         .replace("/media/usb/root", str(folder / "root"))
         .replace("sign-roots roots.new", "sign-roots roots.new --yes")
@@ -112,8 +127,8 @@ def run_as_typed(folder: Path, place: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "REVOKED for ever" in done.stderr
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
 
 
 def pull(signer: Signer, ca_keys: Path, krl: Path) -> None:
