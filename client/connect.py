@@ -23,6 +23,7 @@ from typing import NoReturn
 from client import files, lock, login, profile, receipt, ssh_config, usable
 from client.api import CA, NarrowerRequest, RequestSigner
 from client.arguments import Parser
+from client.ensure import is_good
 from client.failure import Misuse, SignInFailed, Unable
 from client.keys import Attempt, KeyFiles
 from client.openssh import CommandLine, needed_extensions, parse
@@ -132,7 +133,7 @@ def _signed_in(
 ) -> KeyFiles:
     """Return key and certificate that are good; sign in for them if need be."""
     keys = KeyFiles(chosen.name, principals=options.principal)
-    if _is_good(keys):
+    if is_good(keys):
         return keys
     wanted = login.Options(
         principals=options.principal,
@@ -143,16 +144,12 @@ def _signed_in(
         profile.lock_of(chosen),
         waiting=lambda: terminal.say("waiting for another ca-login to sign in"),
     ) as failed:
-        if _is_good(keys):
+        if is_good(keys):
             return keys
         if failed:
             raise SignInFailed("the sign-in that this one waited for failed")
         login.sign_in(chosen, keys, wanted, terminal)
     return keys
-
-
-def _is_good(keys: KeyFiles) -> bool:
-    return usable.is_good(str(keys.certificate), for_seconds=usable.MARGIN)
 
 
 def _write_config(chosen: Profile, keys: KeyFiles, path: Path) -> None:

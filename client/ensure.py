@@ -44,7 +44,7 @@ def run(argv: list[str], terminal: Terminal) -> int:
 def ensure(chosen: Profile, terminal: Terminal) -> bool:
     """Have a good certificate afterwards; return whether that took a sign-in."""
     keys = KeyFiles(chosen.name)
-    if _is_good(keys):
+    if is_good(keys):
         return False
     if not is_there():
         raise SignInNeeded("there is no terminal to ask on")
@@ -53,7 +53,7 @@ def ensure(chosen: Profile, terminal: Terminal) -> bool:
         profile.lock_of(chosen),
         waiting=lambda: terminal.say("waiting for another ca-login to sign in"),
     ) as failed:
-        if _is_good(keys):
+        if is_good(keys):
             return False
         if failed:
             raise SignInFailed("the sign-in that this one waited for failed")
@@ -61,5 +61,13 @@ def ensure(chosen: Profile, terminal: Terminal) -> bool:
     return True
 
 
-def _is_good(keys: KeyFiles) -> bool:
-    return usable.is_good(str(keys.certificate), for_seconds=usable.MARGIN)
+def is_good(keys: KeyFiles) -> bool:
+    """Say whether a login can begin: the certificate is good, and its key is there."""
+    if not usable.is_good(str(keys.certificate), for_seconds=usable.MARGIN):
+        return False
+    if not keys.in_agent:
+        return True
+    # Imported here because ssh runs this at every connection.
+    from client import in_agent  # noqa: PLC0415
+
+    return in_agent.holds(keys)

@@ -77,6 +77,11 @@ def _refuse_own_key(keys: KeyFiles, key_type: str, ppk: Path) -> None:
             " ask one",
             hint="sign in without --key for a key that PuTTY can use: ca-login",
         )
+    if keys.in_agent:
+        raise Unable(
+            "the key is in the agent alone, which does not hand it out",
+            hint="sign in with it in a file: ca-login --agent auto",
+        )
     own = keys.existing()
     if own is not None:
         raise Unable(

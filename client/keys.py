@@ -23,7 +23,7 @@ from pathlib import Path
 from ca import wire
 from ca.certificate import Certificate, parse_certificate, parse_line
 from ca.errors import BadRequest
-from ca.values import dataclass
+from ca.values import dataclass, field
 from client import files, ssh_keygen
 from client.failure import Misuse
 
@@ -111,18 +111,31 @@ class KeyFiles:
         names = [path.name.removesuffix("-cert.pub") for path in found]
         return [KeyFiles(name) for name in names]
 
+    @property
+    def name(self) -> str:
+        """What the files are called, and what an agent knows the key by."""
+        return self._profile
+
     @contextmanager
-    def attempt(self) -> Iterator["Attempt"]:
-        """Make a key, or take one; whatever was not installed at the end is gone."""
+    def attempt(self, *, in_memory: bool = False) -> Iterator["Attempt"]:
+        """Make a key, or take one; whatever was not installed at the end is gone.
+
+        One that is made `in_memory` is for an agent: no file ever has it.
+        """
         files.make_private(self.folder)
         self._sweep(older_than=_ABANDONED)
         folder = files.make_beside(self._pair)
         try:
-            if self._existing is None:
-                ssh_keygen.generate(folder / _KEY, f"daypass:{self._profile}")
-            else:
+            secret, comment = b"", f"daypass:{self._profile}"
+            if self._existing is not None:
                 _refer(folder, self._existing)
-            yield Attempt(folder)
+            elif in_memory:
+                secret = ssh_keygen.generate_in_memory(folder / _KEY, comment)
+                # What ssh finds there leads it to the agent.
+                (folder / _KEY).symlink_to(_PUBLIC)
+            else:
+                ssh_keygen.generate(folder / _KEY, comment)
+            yield Attempt(folder, secret)
         finally:
             if folder.name != self._installed():
                 files.discard(folder)
@@ -236,6 +249,8 @@ class Attempt:
     """A new key on its way to a certificate, in a folder of its own."""
 
     folder: Path
+    secret: bytes = field(default=b"", repr=False)
+    """The private key file, where there is none."""
 
     @property
     def private(self) -> Path:

@@ -19,10 +19,10 @@ from ca.errors import BadRequest, Denied
 from ca.values import dataclass, field, replace
 from client import acceptance, flows, ledger, lock, profile, prove, receipt
 from client.api import CA, SignRequest, SignResponse
-from client.arguments import Parser
+from client.arguments import Parser, one_of
 from client.description import describe
 from client.failure import DONE, Misuse, SignInNeeded
-from client.keys import ExistingKey, KeyFiles
+from client.keys import Attempt, ExistingKey, KeyFiles
 from client.profile import Profile
 from client.receipt import Asked
 from client.terminal import Terminal
@@ -57,6 +57,8 @@ ca-login: sign in once, then ssh for a workday
   --browser         sign in by browser, wherever we are
   --no-open         only print the URL, open no browser
   --issuer NAME     at which identity provider, where there are several
+  --agent HOW       never (the default): the key is in a file; auto: in your ssh-agent,
+                    too; only: nowhere else
   --print-audience  of --key: for which audience CI must get a token for that key
   --json            the result as JSON, on standard output
   -v, --verbose     show each step, and what was not granted
@@ -65,8 +67,9 @@ The key and its certificate are ~/.ssh/daypass/PROFILE and PROFILE-cert.pub. A k
 that you have stays where it is.
 
 BROWSER names the browser, as elsewhere; CA_LOGIN_FLOW is browser, device or ci, and so
-is "flow" in ~/.config/daypass/PROFILE.json. In CI the token is in CA_LOGIN_ID_TOKEN, in
-the file CA_LOGIN_TOKEN_FILE, or had from GitHub Actions.
+is "flow" in ~/.config/daypass/PROFILE.json, where "agent" is what --agent is. In CI the
+token is in CA_LOGIN_ID_TOKEN, in the file CA_LOGIN_TOKEN_FILE, or had from GitHub
+Actions.
 
 exit codes: 0 done, 1 failed, 2 misuse, 3 no usable certificate, 4 sign-in needed or
 refused, 5 denied by policy, 6 approval pending, 7 CA unreachable, 8 clock wrong,
@@ -86,6 +89,7 @@ class Options:
     validity_seconds: int | None = None
     reason: str | None = None
     key: str | None = None
+    agent: str | None = None
     print_audience: bool = False
     how: prove.How = field(default_factory=prove.How)
 
@@ -152,7 +156,8 @@ def _sign_in(
 
     # Before the token, which is for this key alone.
     terminal.step("make a key" if options.key is None else f"take {options.key}")
-    with keys.attempt() as attempt:
+    mode = _agent_mode(chosen, options)
+    with keys.attempt(in_memory=mode == "only") as attempt:
         public_key, key_blob = attempt.public_key()
         told = flows.told(asked=options.how.flow, kept=chosen.flow)
         how = replace(options.how, flow=told)
@@ -167,8 +172,41 @@ def _sign_in(
 
         terminal.step("install the certificate")
         attempt.add_certificate(response.certificate)
-        keys.install(attempt)
+        _install(keys, attempt, certificate, mode, terminal)
     return certificate, response
+
+
+def _agent_mode(chosen: Profile, options: Options) -> str:
+    """Return what is to become of the agent: never, auto or only."""
+    if not (options.agent or chosen.agent):
+        return "never"
+    # Imported here because hardly anybody's sign-in needs it.
+    from client import in_agent  # noqa: PLC0415
+
+    return in_agent.told(
+        asked=options.agent, kept=chosen.agent, own_key=options.key is not None
+    )
+
+
+def _install(
+    keys: KeyFiles,
+    attempt: Attempt,
+    certificate: Certificate,
+    mode: str,
+    terminal: Terminal,
+) -> None:
+    """Put the pair where ssh finds it; leave nothing older in the agent."""
+    if mode == "never" and not os.environ.get("SSH_AUTH_SOCK"):
+        keys.install(attempt)
+        return
+    from client import in_agent  # noqa: PLC0415 as above
+
+    if mode == in_agent.ONLY:
+        in_agent.put_only(attempt, certificate, keys.name, terminal)
+    keys.install(attempt)
+    if mode == in_agent.AUTO:
+        in_agent.put_as_well(attempt, certificate, keys.name, terminal)
+    in_agent.forget_quietly([keys.name], but=certificate.subject_key)
 
 
 def _request(
@@ -218,6 +256,7 @@ def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser = Parser("ca-login", HELP)
     parser.add_option("--principal", principal, many=True)
     parser.add_option("--validity", parse_length)
+    parser.add_option("--agent", one_of("--agent", profile.AGENT_MODES))
     for name in ("--reason", "--key", "--issuer", "--token-file"):
         parser.add_option(name)
     for name in ("--print-audience", "--no-open", "--browser", "--device"):
@@ -231,6 +270,7 @@ def _parse(argv: list[str], terminal: Terminal) -> Options:
         validity_seconds=values.validity,
         reason=values.reason,
         key=values.key,
+        agent=values.agent,
         print_audience=values.print_audience,
         how=prove.How(
             flow=flows.DEVICE if values.device else flow,

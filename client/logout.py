@@ -4,7 +4,7 @@ The certificate itself stays good until it ends, for whoever has a copy of its k
 revoking is the CA's to do.
 """
 
-from client import profile
+from client import in_agent, profile
 from client.arguments import Parser
 from client.failure import DONE
 from client.keys import KeyFiles
@@ -15,6 +15,8 @@ ca-login logout: remove the key and its certificate from this machine
 
   ca-login logout
   ca-login logout --profile NAME
+
+They go from the files, and from your ssh-agent.
 
   --profile NAME    which CA, where there are several
   --json            the result as JSON, on standard output
@@ -27,7 +29,9 @@ def run(argv: list[str], terminal: Terminal) -> int:
     chosen = profile.load(options.profile)
     terminal.step("log out")
     keys = KeyFiles(chosen.name)
-    removed = [held.remove() for held in (keys, *keys.others())]
+    all_of_them = (keys, *keys.others())
+    removed = [held.remove() for held in all_of_them]
+    removed.append(in_agent.forget([held.name for held in all_of_them]))
     terminal.say("logged out" if any(removed) else "nobody was signed in")
     terminal.result({"profile": chosen.name, "removed": any(removed)})
     return DONE

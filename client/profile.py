@@ -2,10 +2,10 @@
 
 `~/.config/daypass/NAME.json` is written by `setup` once, and afterwards only by
 `ssh-config install`, which keeps the CA's `host_patterns` there; its key `flow` says
-how to sign in where somebody disagrees with what suits. What is remembered of the CA's
-trust bundle and ledger changes often and is no setting, so it lives in
-`~/.local/state/daypass/NAME.json`, and may be thrown away by anyone who can also change
-the pin.
+how to sign in where somebody disagrees with what suits, and `agent` whether an
+ssh-agent is to have the key. What is remembered of the CA's trust bundle and ledger
+changes often and is no setting, so it lives in `~/.local/state/daypass/NAME.json`, and
+may be thrown away by anyone who can also change the pin.
 """
 
 import hashlib
@@ -23,6 +23,9 @@ from client.trust import Known, root_fingerprint
 
 DEFAULT = "default"
 
+AGENT_MODES = ("never", "auto", "only")
+"""What may become of the person's ssh-agent (`client.in_agent`)."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 """No dot: key files are called NAME and NAME-cert.pub, and hidden ones .NAME.x."""
 
@@ -39,6 +42,8 @@ class Profile:
     """How to sign in, of `client.flows`; None for what suits."""
     host_patterns: tuple[str, ...] = ()
     """The CA's hosts, as it named them to `ssh-config install`."""
+    agent: str | None = None
+    """What becomes of the person's ssh-agent, of `AGENT_MODES`; None for never."""
 
     @property
     def words(self) -> str:
@@ -75,18 +80,19 @@ def find(name: str) -> Profile | None:
     if content is None:
         return None
     document = _document(content)
-    url, pin, flow = (document.get(key) for key in ("url", "pin", "flow"))
+    url, pin, flow, agent = map(document.get, ("url", "pin", "flow", "agent"))
     patterns = document.get("host_patterns", [])
     if (
         not isinstance(url, str)
         or not isinstance(pin, str)
         or not isinstance(flow, str | None)
+        or not isinstance(agent, str | None)
         or not isinstance(patterns, list)
     ):
         raise Unable(
             f"{path} is not a profile", hint=f"rm {path}, then: ca-login setup URL"
         )
-    return Profile(name, url, pin, flow, tuple(map(str, patterns)))
+    return Profile(name, url, pin, flow, tuple(map(str, patterns)), agent)
 
 
 def save(profile: Profile) -> Path:
@@ -95,6 +101,8 @@ def save(profile: Profile) -> Path:
     document: dict[str, object] = {"v": 1, "url": profile.url, "pin": profile.pin}
     if profile.flow is not None:
         document["flow"] = profile.flow
+    if profile.agent is not None:
+        document["agent"] = profile.agent
     if profile.host_patterns:
         document["host_patterns"] = profile.host_patterns
     files.write(path, json.dumps(document, indent=2).encode() + b"\n")

@@ -9,7 +9,7 @@ from client.api import CA, parse_pin
 from client.arguments import Parser, one_of
 from client.failure import DONE, Misuse, Untrusted
 from client.flows import FLOWS
-from client.profile import DEFAULT, Profile
+from client.profile import AGENT_MODES, DEFAULT, Profile
 from client.terminal import Terminal, ask
 
 HELP = """\
@@ -22,6 +22,7 @@ ca-login setup: get to know a CA, once on a new machine
   --pin SHA256:...  the root key's fingerprint, as `ca-admin init` printed it
   --profile NAME    what to call this CA (default: default)
   --flow FLOW       always sign in by browser, device or ci; else by what suits
+  --agent HOW       whether your ssh-agent is to have each day's key: never, auto, only
   --json            the result as JSON, on standard output
   -v, --verbose     show each step
 """
@@ -35,6 +36,7 @@ class Options:
     pin: str | None
     name: str
     flow: str | None
+    agent: str | None
 
 
 def run(argv: list[str], terminal: Terminal) -> int:
@@ -46,7 +48,8 @@ def run(argv: list[str], terminal: Terminal) -> int:
         pin = options.pin or (before.pin if before else _ask_for_pin(ca))
         flow = options.flow or (before.flow if before else None)
         hosts = before.host_patterns if before else ()
-        chosen = Profile(options.name, ca.url, pin, flow, hosts)
+        agent = options.agent or (before.agent if before else None)
+        chosen = Profile(options.name, ca.url, pin, flow, hosts, agent)
         _refuse_other(before, chosen)
         bundle = ca.bundle(pin, known=profile.recall(chosen))
     profile.remember(chosen, bundle.known())
@@ -82,8 +85,8 @@ def _refuse_other(before: Profile | None, chosen: Profile) -> None:
     path = profile.path_of(before.name)
     if (before.url, before.pin) == (chosen.url, chosen.pin):
         raise Misuse(
-            f"the profile {before.name!r} is there, with another flow",
-            hint=f"change the key flow in {path}",
+            f"the profile {before.name!r} is there, with another flow or agent",
+            hint=f"change the keys flow and agent in {path}",
         )
     raise Misuse(
         f"the profile {before.name!r} is for {before.url} with {before.pin}",
@@ -96,10 +99,12 @@ def _parse(argv: list[str], terminal: Terminal) -> Options:
     parser.add_positional("URL")
     parser.add_option("--pin", parse_pin)
     parser.add_option("--flow", one_of("--flow", FLOWS))
+    parser.add_option("--agent", one_of("--agent", AGENT_MODES))
     values = parser.read(argv, terminal)
     return Options(
         url=values.url,
         pin=values.pin,
         name=DEFAULT if values.profile is None else values.profile,
         flow=values.flow,
+        agent=values.agent,
     )

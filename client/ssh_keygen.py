@@ -3,6 +3,7 @@
 It is there wherever ssh is, takes 5 ms, and spares a laptop a cryptography library.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ _SECONDS = 20
 _PERSON_SECONDS = 60
 """For a person to type a passphrase, or to find their FIDO key and touch it."""
 
+_LONGEST_KEY = 1 << 14
+"""Bytes; an Ed25519 key takes four hundred."""
+
 _SIGNER = "daypass"
 """The name under which `allowed_signers` lists whoever may have signed."""
 
@@ -25,6 +29,32 @@ def generate(path: Path, comment: str) -> None:
     done = _run(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
     if done.status:
         raise Unable(f"ssh-keygen cannot make a key in {path.parent}: {_said(done)}")
+
+
+def generate_in_memory(path: Path, comment: str) -> bytes:
+    """Make a key pair whose private half is only returned; write `path`.pub.
+
+    `path` is a pipe for as long as it takes: nothing of the key reaches a disk.
+    """
+    if not hasattr(os, "mkfifo"):
+        raise Unable(
+            "this system has no pipes with a name, so the key would be in a file",
+            hint="ca-login --agent auto",
+        )
+    with files.explained(f"make a pipe in {path.parent}"):
+        os.mkfifo(path, 0o600)
+        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # It asks whether to write over what is there.
+        command = ["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+        done = _run(command, b"y\n")
+        secret = os.read(reading, _LONGEST_KEY)
+    finally:
+        os.close(reading)
+        path.unlink()
+    if done.status or not secret:
+        raise Unable(f"ssh-keygen cannot make a key in {path.parent}: {_said(done)}")
+    return secret
 
 
 def sign(message: bytes, *, key: Path, namespace: str, in_hardware: bool) -> str:

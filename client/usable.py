@@ -46,7 +46,17 @@ def answer(command: str, arguments: list[str]) -> int | None:
         return 0 if is_good(certificate_of(name)) else 3
     if os.environ.get(APART):
         return 4
-    return 0 if is_good(certificate_of(name), for_seconds=MARGIN) else None
+    path = certificate_of(name)
+    return 0 if is_good(path, for_seconds=MARGIN) and not _in_agent(path) else None
+
+
+def _in_agent(path: str) -> bool:
+    """Say whether the key is a link to its public half: then only an agent has it."""
+    folder, _, name = path[: -len("-cert.pub")].rpartition("/")
+    try:
+        return os.readlink(f"{folder}/.{name}/key") == "key.pub"  # noqa: PTH115 as above
+    except OSError:
+        return False
 
 
 def is_good(path: str, *, for_seconds: float = 0) -> bool:
