@@ -154,7 +154,7 @@ def test_setting_up_again_keeps_the_flow_and_changes_none(run, ca):
 
     assert said.status == 2
     assert "with another flow" in said.err
-    assert "hint: change the key flow in " in said.err
+    assert "hint: change the keys flow and agent in " in said.err
 
 
 @pytest.mark.parametrize("flow", [1, ["device"], "telepathy"])
