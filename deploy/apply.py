@@ -12,18 +12,20 @@ as it was.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ca.errors import CAError
 from deploy import proof
+from deploy.canaries import Canaries
 from deploy.desired import DesiredHost
 from deploy.facts import SCRIPT, Facts, parse_facts
 from deploy.failure import Blocked, HostUnreachable, NotRoot, PlanChanged
 from deploy.host_certificate import Certify, Named
 from deploy.plan import make_plan
 from deploy.planned import Plan
-from deploy.proof import Canaries, Way
+from deploy.proof import Way
 from deploy.pulling import Register
 from deploy.root import Root
 from deploy.trust import Trust
@@ -55,11 +57,12 @@ async def gather(root: Root, questions: tuple[str, ...]) -> Facts:
 
 
 async def plan(
-    root: Root, named: Named, desired: DesiredHost, trust: Trust, *, now: int
+    root: Root, named: Named, desired: DesiredHost, trust: Trust
 ) -> tuple[Facts, Plan]:
     """Return what a host is, and what to change there."""
     facts = await gather(root, desired.questions)
-    return facts, make_plan(named, facts, desired, trust, now=now)
+    # After the report, in which the host's clock is: the two are compared.
+    return facts, make_plan(named, facts, desired, trust, now=int(time.time()))
 
 
 async def apply(
@@ -96,14 +99,21 @@ async def apply(
         for step in ("check", "arm", "swap", "reload"):
             await root.run(change.step(step))
             note(step)
-        await proof.prove(way, facts, planned.accounts, operator.canaries)
-        if planned.certify is not None:
-            await proof.prove_host(way, planned.certify.names, operator.host_ca_keys)
+        await prove(root, way, (facts, planned), operator)
         note("logins")
         await root.run(change.step("prove"))
         note("prove")
     except CAError as error:
         raise await _roll_back(root, way, change, error, done=done) from error
+
+
+async def prove(
+    root: Root, way: Way, seen: tuple[Facts, Plan], operator: Operator
+) -> None:
+    """Raise `NotProved` unless a host lets in whom its plan says, and shows itself."""
+    facts, planned = seen
+    await proof.prove(way, root, facts, planned.accounts, operator.canaries)
+    await proof.prove_host(way, planned.names, operator.host_ca_keys)
 
 
 async def _roll_back(

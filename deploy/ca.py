@@ -17,9 +17,9 @@ from client.api import (
     Misuse,
     RequestSigner,
 )
+from deploy.canaries import Canaries, Canary
 from deploy.desired import Desired
 from deploy.host_certificate import Certify
-from deploy.proof import Canaries, Canary
 from deploy.pulling import Register
 from deploy.trust import Trust
 

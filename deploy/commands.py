@@ -4,33 +4,83 @@ import asyncio
 import getpass
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from client.api import Misuse
 from deploy import ca, desired, host_keys, inventory
 from deploy.apply import Operator
-from deploy.failure import NotRoot, PlanChanged
-from deploy.fleet import Event, Fleet, Outcome, Seen, Settings
+from deploy.failure import NotRoot, PasswordNeeded, PlanChanged
+from deploy.fleet import Event, Fleet, Settings
 from deploy.inventory import Host, Resolver
 from deploy.options import Options
 from deploy.output import Output
 from deploy.planned import Plan, fleet_id
 from deploy.report import Watcher
-from deploy.root import Asker
+from deploy.root import Password
 from deploy.status import describe
+from deploy.waves import Outcome, Seen
 
 DONE = 0
 FAILED = 1
 DRIFT = 9
 
 
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Where a command works: on these hosts, in one event loop from end to end.
+
+    Questions are asked between two runs of the loop, never inside: Ctrl-C would be lost
+    there, and whatever is open would wait for the answer.
+    """
+
+    fleet: Fleet
+    hosts: tuple[Host, ...]
+    output: Output
+    runner: asyncio.Runner
+
+    def look(self) -> tuple[Seen, ...]:
+        """Survey the hosts; ask for the password for sudo where some host does."""
+        seen = self._survey(self.hosts)
+        needing = [e.host for e in seen if isinstance(e.failure, PasswordNeeded)]
+        if not needing:
+            return seen
+        self.fleet.password.text = _ask_password(
+            f"password for sudo, which {len(needing)} hosts ask for: "
+        )
+        # One alone first: where it is wrong there, no other account gets locked.
+        again = {e.host: e for e in self._survey(needing[:1])}
+        again |= {e.host: e for e in self._survey(needing[1:])}
+        return tuple(again.get(each.host, each) for each in seen)
+
+    def _survey(self, hosts: Sequence[Host]) -> tuple[Seen, ...]:
+        with Watcher(self.output, len(hosts)) as watch:
+
+            def failures(event: Event) -> None:
+                if event.what is Outcome.UNSEEN or not self.output.as_json:
+                    watch(event)
+
+            self.fleet.watch = failures
+            return self.runner.run(self.fleet.survey(hosts))
+
+    def run(
+        self, work: Coroutine[None, None, dict[str, Outcome]], count: int
+    ) -> dict[str, Outcome]:
+        """Do something to hosts while somebody watches."""
+        with Watcher(self.output, count) as watch:
+            self.fleet.watch = watch
+            return self.runner.run(work)
+
+
 def plan(options: Options, output: Output) -> int:
     """Say what would change."""
-    fleet, hosts = _open(options, output)
-    if options.accept_new:
-        asyncio.run(host_keys.accept(fleet.resolver, hosts, output, _confirm))
-    seen = _look(fleet, hosts, output)
+    with _open(options, output) as desk:
+        if options.accept_new:
+            unknown = host_keys.find_unknown(desk.fleet.resolver, desk.hosts)
+            host_keys.accept(desk.runner.run(unknown), output, _confirm)
+        seen = desk.look()
     _show(seen, output)
     return _status(seen)
 
@@ -47,24 +97,21 @@ def rollback(options: Options, output: Output) -> int:
 
 def verify(options: Options, output: Output) -> int:
     """Prove every host, and change none."""
-    fleet, hosts = _open(options, output)
-    seen = _look(fleet, hosts, output)
-    operator = _operator(fleet, _key(options))
-    _ask_for_canaries(operator, seen)
-    with Watcher(output, len(seen)) as watch:
-        fleet.watch = watch
-        outcomes = asyncio.run(fleet.verify(seen, operator))
-    bad = [name for name, outcome in outcomes.items() if outcome is not Outcome.PROVED]
-    unseen = {each.host.name for each in seen if each.failure is not None}
-    if set(bad) - unseen:
+    with _open(options, output) as desk:
+        seen = desk.look()
+        operator = _operator(desk.fleet, _key(options))
+        _ask_for_canaries(operator, seen)
+        outcomes = desk.run(desk.fleet.verify(seen, operator), len(seen))
+    found = set(outcomes.values())
+    if Outcome.FAILED in found:
         return DRIFT
-    return FAILED if bad else DONE
+    return FAILED if Outcome.UNSEEN in found else DONE
 
 
 def status(options: Options, output: Output) -> int:
     """Say what hosts trust."""
-    fleet, hosts = _open(options, output, undo=True)
-    seen = _look(fleet, hosts, output)
+    with _open(options, output, undo=True) as desk:
+        seen = desk.look()
     for each in seen:
         if each.facts is not None:
             document, text = describe(each.host.name, each.facts)
@@ -72,9 +119,8 @@ def status(options: Options, output: Output) -> int:
     return _status(seen)
 
 
-def _open(
-    options: Options, output: Output, *, undo: bool = False
-) -> tuple[Fleet, tuple[Host, ...]]:
+@contextmanager
+def _open(options: Options, output: Output, *, undo: bool = False) -> Iterator[_Desk]:
     wanted = desired.load(Path(options.file))
     hosts = inventory.read(Path(options.inventory))
     if options.limit:
@@ -89,21 +135,9 @@ def _open(
     # What takes a change back, or only looks, has to work when the CA does not.
     trust = None if undo else ca.fetch_trust(wanted)
     watch = Watcher(output, len(hosts))
-    fleet = Fleet(
-        wanted, trust, Asker(_ask_password), Resolver(config), settings, watch
-    )
-    return fleet, hosts
-
-
-def _look(fleet: Fleet, hosts: Sequence[Host], output: Output) -> tuple[Seen, ...]:
-    with Watcher(output, len(hosts)) as watch:
-
-        def failures(event: Event) -> None:
-            if event.what is Outcome.FAILED or not output.as_json:
-                watch(event)
-
-        fleet.watch = failures
-        return asyncio.run(fleet.survey(hosts))
+    fleet = Fleet(wanted, trust, Password(), Resolver(config), settings, watch)
+    with asyncio.Runner() as runner:
+        yield _Desk(fleet, hosts, output, runner)
 
 
 def _show(seen: Sequence[Seen], output: Output) -> str:
@@ -142,11 +176,23 @@ def _document(plan: Plan) -> dict[str, object]:
 
 
 def _change(options: Options, output: Output, *, undo: bool) -> int:
-    fleet, hosts = _open(options, output, undo=undo)
-    seen = _look(fleet, hosts, output)
-    whole = _show(seen, output)
-    if not any(each.plan and each.plan.changes for each in seen):
-        return _status(seen)
+    with _open(options, output, undo=undo) as desk:
+        seen = desk.look()
+        whole = _show(seen, output)
+        if not any(each.would_change for each in seen):
+            return FAILED if any(map(_is_amiss, seen)) else DONE
+        _agree(options, whole)
+        operator = _operator(
+            desk.fleet, None if undo else _key(options), clock_seconds=options.clock
+        )
+        _ask_for_canaries(operator, seen)
+        outcomes = desk.run(desk.fleet.roll_out(seen, operator), len(seen))
+    good = {Outcome.PROVED, Outcome.UNCHANGED}
+    return DONE if set(outcomes.values()) <= good else FAILED
+
+
+def _agree(options: Options, whole: str) -> None:
+    """Go on only with a plan that somebody has seen."""
     if options.plan is None:
         if not _confirm(f"type yes to go on with plan {whole}: "):
             raise PlanChanged("nothing was changed", hint=None)
@@ -155,14 +201,10 @@ def _change(options: Options, output: Output, *, undo: bool) -> int:
             f"the plan is now {whole}, and not {options.plan}; nothing was changed",
             hint=f"look at it above, then: ca-deploy {options.command} --plan {whole}",
         )
-    key = None if undo else _key(options)
-    operator = _operator(fleet, key, clock_seconds=options.clock)
-    _ask_for_canaries(operator, seen)
-    with Watcher(output, len(seen)) as watch:
-        fleet.watch = watch
-        outcomes = asyncio.run(fleet.roll_out(seen, operator))
-    good = {Outcome.PROVED, Outcome.UNCHANGED}
-    return DONE if set(outcomes.values()) <= good else FAILED
+
+
+def _is_amiss(each: Seen) -> bool:
+    return each.failure is not None or bool(each.plan and each.plan.blockers)
 
 
 def _operator(fleet: Fleet, key: Path | None, *, clock_seconds: int = 120) -> Operator:

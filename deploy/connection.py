@@ -5,18 +5,16 @@ nothing is taken on first sight.
 """
 
 import asyncio
-import os
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import asyncssh
 
-from deploy.failure import (
-    HostKeyUnknown,
-    HostUnreachable,
-    LoginRefused,
-)
+from ca.errors import CAError
+from client.api import Misuse
+from deploy import credentials
+from deploy.credentials import Agents, Credential
+from deploy.failure import HostKeyUnknown, HostUnreachable, LoginRefused, NotProved
 from deploy.inventory import Endpoint, Resolver
 
 if TYPE_CHECKING:
@@ -27,13 +25,17 @@ _LOGIN_SECONDS = 30
 _KEEPALIVE_SECONDS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What to log in with."""
+class _Offering(asyncssh.SSHClient):
+    """Hands out keys as sshd asks for them, and so knows whether it asked."""
 
-    keys: tuple[object, ...] = field(repr=False)
-    """As asyncssh takes them: pairs of a key and its certificate, or key pairs."""
-    agent: str | None = None
+    def __init__(self, credential: Credential) -> None:
+        self._left = list(credential.keys)
+        self.was_asked = False
+
+    def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
+        """Offer the next key."""
+        self.was_asked = True
+        return [self._left.pop(0)] if self._left else None
 
 
 class Connections:
@@ -43,6 +45,7 @@ class Connections:
         self._resolver = resolver
         self._jumps: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
         self._known: dict[tuple[Path, ...], asyncssh.SSHKnownHosts] = {}
+        self._agents = Agents()
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,7 +56,8 @@ class Connections:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the connections to jump hosts."""
+        """Close the connections to jump hosts, and to agents."""
+        self._agents.close()
         for jump in self._jumps.values():
             if jump.done() and not jump.cancelled() and jump.exception() is None:
                 jump.result().close()
@@ -72,17 +76,20 @@ class Connections:
         `with_` is offered alone; without it, the operator's own keys and agent. `known`
         takes the place of the operator's known_hosts.
         """
-        credential = with_ or own_credential(endpoint)
+        credential = with_ or await credentials.own(endpoint, self._agents)
+        offering = _Offering(credential)
         tunnel = await self._tunnel(endpoint.jump)
+        who = user or endpoint.user
         try:
-            return await asyncssh.connect(
+            connection, _ = await asyncssh.create_connection(
+                lambda: offering,
                 endpoint.address,
                 endpoint.port,
                 tunnel=tunnel,
                 proxy_command=endpoint.proxy_command or (),
-                username=user or endpoint.user,
-                client_keys=list(credential.keys) or None,
-                agent_path=credential.agent,
+                username=who,
+                client_keys=None,
+                agent_path=None,
                 known_hosts=self._known_hosts(endpoint) if known is None else known,
                 host_key_alias=endpoint.alias,
                 config=None,
@@ -93,21 +100,15 @@ class Connections:
                 login_timeout=_LOGIN_SECONDS,
                 keepalive_interval=_KEEPALIVE_SECONDS,
             )
-        except asyncssh.HostKeyNotVerifiable as error:
-            raise HostKeyUnknown(
-                f"the host key of {endpoint.name} is not known, or not the known one",
-                hint="compare it with the host's console, then add it to known_hosts: "
-                "--accept-new shows the keys and asks",
-            ) from error
-        except asyncssh.PermissionDenied as error:
-            raise LoginRefused(
-                f"{endpoint.name} refuses {user or endpoint.user}"
-            ) from error
         except (asyncssh.Error, OSError, TimeoutError) as error:
-            raise HostUnreachable(
-                f"cannot connect to {endpoint.name} "
-                f"({endpoint.address}, port {endpoint.port}): {reason(error)}"
-            ) from error
+            raise _failure(endpoint, who, error) from error
+        if with_ is not None and not offering.was_asked:
+            connection.abort()
+            raise NotProved(
+                f"{endpoint.name} lets everybody in as {who}, without any key",
+                hint=f"give {who} a password, or '*' for none that fits",
+            )
+        return connection
 
     def knows(self, endpoint: Endpoint) -> bool:
         """Say whether known_hosts says anything of a host, if only that it is bad."""
@@ -132,9 +133,11 @@ class Connections:
         """Return the one connection to a jump host; several are taken in turn."""
         if jump is None:
             return None
-        if jump not in self._jumps:
-            self._jumps[jump] = asyncio.create_task(self._open_jump(jump))
-        return await asyncio.shield(self._jumps[jump])
+        opened = self._jumps.get(jump)
+        if opened is None or _is_lost(opened):
+            opened = asyncio.create_task(self._open_jump(jump))
+            self._jumps[jump] = opened
+        return await asyncio.shield(opened)
 
     async def _open_jump(self, jump: str) -> asyncssh.SSHClientConnection:
         before, _, last = jump.rpartition(",")
@@ -154,26 +157,39 @@ class Connections:
                 for path in endpoint.known_hosts
                 if path.is_file()
             )
-            self._known[endpoint.known_hosts] = asyncssh.import_known_hosts(text)
+            try:
+                self._known[endpoint.known_hosts] = asyncssh.import_known_hosts(text)
+            except ValueError as error:
+                raise Misuse(
+                    f"known_hosts for {endpoint.name}: {error}",
+                    hint="mend that line, or remove it",
+                ) from error
         return self._known[endpoint.known_hosts]
 
 
-def own_credential(endpoint: Endpoint) -> Credential:
-    """Return the operator's own keys, certificates and agent for a host."""
-    pairs: list[object] = []
-    for path in endpoint.identities:
-        certificates = [str(c) for c in endpoint.certificates if c.is_file()]
-        if path.is_file():
-            try:
-                pairs += asyncssh.load_keypairs(
-                    [str(path)], certlist=certificates, ignore_encrypted=True
-                )
-            except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
-                continue
-    agent = endpoint.agent
-    if agent == "SSH_AUTH_SOCK":
-        agent = os.environ.get("SSH_AUTH_SOCK")
-    return Credential(tuple(pairs), agent)
+def _is_lost(opened: "asyncio.Task[asyncssh.SSHClientConnection]") -> bool:
+    """Say whether a connection to a jump host was there, and is not any more.
+
+    One that could not be opened is not tried again for every host behind it.
+    """
+    if not opened.done() or opened.cancelled() or opened.exception() is not None:
+        return False
+    return opened.result().is_closed()
+
+
+def _failure(endpoint: Endpoint, who: str, error: Exception) -> CAError:
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return HostKeyUnknown(
+            f"the host key of {endpoint.name} is not known, or not the known one",
+            hint="compare it with the host's console, then add it to known_hosts: "
+            "ca-deploy plan --accept-new shows the keys and asks",
+        )
+    if isinstance(error, asyncssh.PermissionDenied):
+        return LoginRefused(f"{endpoint.name} refuses {who}")
+    return HostUnreachable(
+        f"cannot connect to {endpoint.name} "
+        f"({endpoint.address}, port {endpoint.port}): {reason(error)}"
+    )
 
 
 def reason(error: BaseException) -> str:

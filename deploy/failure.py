@@ -27,6 +27,12 @@ class NotRoot(CAError):
     code = "not_root"
 
 
+class PasswordNeeded(NotRoot):
+    """Somebody has to say the password for sudo, and nobody has been asked yet."""
+
+    code = "password_needed"
+
+
 class BadReport(CAError):
     """What a host's script said makes no sense, or stops in the middle."""
 

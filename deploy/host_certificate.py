@@ -13,8 +13,10 @@ from ca.errors import BadRequest
 from deploy.facts import Facts
 from deploy.trust import Trust
 
-_LEAST_LIFE = 0.5
-"""A certificate of which less than this share is left is asked for anew."""
+_LEAST_LIFE = 0.2
+"""A certificate of which less than this share is left is asked for anew. The host does
+so itself at half, and looks every six hours: one that it still has by then is a sign
+that it cannot."""
 
 
 @dataclass(frozen=True, slots=True)

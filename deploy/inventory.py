@@ -9,6 +9,7 @@ here, too.
 import asyncio
 import fnmatch
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,10 +51,12 @@ class Endpoint:
     identities: tuple[Path, ...]
     certificates: tuple[Path, ...]
     agent: str | None
-    """Its socket; None for none, "SSH_AUTH_SOCK" for the usual one."""
+    """The socket of an ssh-agent, if one is to be asked."""
     jump: str | None
     """The host to go through, as it may be given to `ssh -G` again."""
     proxy_command: str | None = None
+    identities_only: bool = False
+    """Whether keys that the configuration does not name stay in the agent."""
 
 
 def read(path: Path) -> tuple[Host, ...]:
@@ -176,9 +179,16 @@ class Resolver:
     def __init__(self, config: Path | None = None) -> None:
         self._config = config
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._known: dict[tuple[str, ...], Endpoint] = {}
 
     async def resolve(self, name: str, options: Sequence[str] = ()) -> Endpoint:
         """Return how to reach a host; raise `Misuse`."""
+        asked = (name, *options)
+        if asked not in self._known:
+            self._known[asked] = await self._ask(name, options)
+        return self._known[asked]
+
+    async def _ask(self, name: str, options: Sequence[str]) -> Endpoint:
         file = [] if self._config is None else ["-F", str(self._config)]
         given = [word for option in options for word in ("-o", option)]
         async with self._turns:
@@ -205,7 +215,6 @@ def _endpoint(name: str, said: str) -> Endpoint:
         value = values.get(keyword, ["none"])[0]
         return None if value == "none" else value
 
-    agent = one("identityagent") if "identityagent" in values else "SSH_AUTH_SOCK"
     return Endpoint(
         name=name,
         address=one("hostname") or name,
@@ -220,10 +229,21 @@ def _endpoint(name: str, said: str) -> Endpoint:
         ),
         identities=_paths(values.get("identityfile", [])),
         certificates=_paths(values.get("certificatefile", [])),
-        agent=agent,
+        agent=_agent(values.get("identityagent", ["SSH_AUTH_SOCK"])[0]),
         jump=one("proxyjump"),
         proxy_command=one("proxycommand"),
+        identities_only=one("identitiesonly") == "yes",
     )
+
+
+def _agent(said: str) -> str | None:
+    """Return the socket that IdentityAgent means (ssh_config(5))."""
+    if said == "none":
+        return None
+    name = "SSH_AUTH_SOCK" if said == "SSH_AUTH_SOCK" else said.removeprefix("$")
+    if name != said or said == "SSH_AUTH_SOCK":
+        return os.environ.get(name.strip("{}"))
+    return str(Path(said).expanduser())
 
 
 def _paths(names: Iterable[str]) -> tuple[Path, ...]:

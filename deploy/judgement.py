@@ -5,6 +5,7 @@ else's way in without their being asked. *Risks* are for a person to read.
 """
 
 import fnmatch
+import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from deploy.trust import Trust
 
 _CLOCK_SECONDS = 60
 """How far a certificate is backdated: a host further behind refuses it as too new."""
+
+_CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
+"""What a canary is (`deploy.canaries`)."""
 
 _LEAST_SPACE_KB = 1024
 
@@ -52,6 +56,8 @@ def judge(
 def _of_the_host(facts: Facts, *, now: int) -> Iterator[str]:
     if not facts.is_served:
         yield "what let us in is not OpenSSH's sshd"
+    if not _is_address(facts.connection[0]):
+        yield "it does not see from which address we come, and canaries are for one"
     relative = facts.relative if facts.config.startswith("/") else f"-f {facts.config}"
     if relative is not None and facts.listener is not None:
         yield (
@@ -71,6 +77,14 @@ def _of_the_host(facts: Facts, *, now: int) -> Iterator[str]:
         yield "there is no space left in /etc"
     if "ssh-keygen" not in facts.tools:
         yield "it has no ssh-keygen to look at CA keys and KRLs with"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _of_owners(
@@ -169,6 +183,12 @@ def _of_an_account(
         )
     yield from _of_lists(facts, name)
     yield from _of_algorithms(value.get("casignaturealgorithms"), name, trust)
+    taken = value.get("pubkeyacceptedalgorithms", value.get("pubkeyacceptedkeytypes"))
+    if taken and _CERTIFICATE not in taken.split(","):
+        yield (
+            f"PubkeyAcceptedAlgorithms for {name} has no {_CERTIFICATE}, with which "
+            "logins are proved"
+        )
 
 
 def _of_lists(facts: Facts, name: str) -> Iterator[str]:

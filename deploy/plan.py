@@ -69,6 +69,7 @@ def make_plan(
         tuple(blockers),
         certificate if needed else None,
         pull.register if changes else None,
+        certificate.names if certificate else (),
     )
 
 

@@ -103,6 +103,8 @@ class Plan:
     """The host certificate to ask the CA for; its change is empty until then."""
     register: Register | None = None
     """What to tell the CA before anything is swapped: this host pulls."""
+    names: tuple[str, ...] = ()
+    """Those that its host certificate has to prove, where it is to have one."""
     undoes: str | None = None
     """The name of the change that this takes back, if it does."""
 

@@ -1,102 +1,31 @@
 """The proof that a host lets in whom it should: logins, on new connections.
 
-For each account a canary alone is offered, a certificate of the CA that can do nothing
-but print a nonce. Then the operator's own way in, the one they had before. Then one
-login that must fail: with a certificate that another CA signed. One only, because sshd
-shuts out addresses that fail often.
+First the operator's own way in, the one they had before. Then to each account a canary
+alone is offered, a certificate of the CA that can do nothing but print a nonce. Then
+one login that must fail: with a certificate that another CA signed. One only, because
+sshd shuts out addresses that fail often.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
 
 import asyncssh
 
-from deploy.connection import Connections, Credential
+from ca.certificate import parse_certificate, parse_line
+from deploy.canaries import Canaries, Canary
+from deploy.connection import Connections
+from deploy.credentials import Credential
 from deploy.facts import Facts
 from deploy.failure import HostKeyUnknown, HostUnreachable, LoginRefused, NotProved
 from deploy.inventory import Endpoint
-
-_FRESH_SECONDS = 240
-"""Canaries live ten minutes at most; far from that, new ones are asked for."""
+from deploy.root import Root
 
 _RELOAD_SECONDS = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A certificate to ask for."""
-
-    principals: tuple[str, ...]
-    source: str
-    """The operator's address, as the host sees it."""
-
-
-Mint = Callable[[str, Sequence[Canary], str], Sequence[str]]
-"""Asks the CA: a public key's line, what to certify it for, the nonce; gives lines."""
-
-
-@dataclass(slots=True)
-class Canaries:
-    """The canaries of one run: one key, one nonce, one request for all of them."""
-
-    mint: Mint
-    nonce: str
-    _key: asyncssh.SSHKey = field(
-        default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"), repr=False
-    )
-    _wanted: dict[Canary, None] = field(default_factory=dict)
-    _lines: Mapping[Canary, str] = field(default_factory=dict)
-    _made: float = 0.0
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def expect(
-        self, plan_accounts: Mapping[str, tuple[str, ...]], facts: Facts
-    ) -> None:
-        """Note what a host will need, so that the one request asks for it, too."""
-        for principals in plan_accounts.values():
-            self._wanted[Canary(principals, facts.connection[0])] = None
-
-    def prepare(self) -> None:
-        """Ask the CA now for all that was noted, before any host is touched.
-
-        Raises what the CA refuses with: somebody who may have none changes nothing.
-        """
-        if self._wanted:
-            self._ask()
-
-    async def credential(self, canary: Canary) -> Credential:
-        """Return a canary; asks the CA for all of them when it has to."""
-        async with self._turn:
-            stale = time.monotonic() - self._made > _FRESH_SECONDS
-            if stale or canary not in self._lines:
-                self._wanted[canary] = None
-                await asyncio.to_thread(self._ask)
-        return self._pair(asyncssh.import_certificate(self._lines[canary]))
-
-    def foreign(self, principals: tuple[str, ...]) -> Credential:
-        """Return the same certificate as another CA would sign it."""
-        stranger = asyncssh.generate_private_key("ssh-ed25519")
-        certificate = stranger.generate_user_certificate(
-            self._key,
-            "daypass-stranger",
-            principals=list(principals),
-            valid_before="+10m",
-        )
-        return self._pair(certificate)
-
-    def _ask(self) -> None:
-        asked = tuple(self._wanted)
-        public = self._key.export_public_key().decode().strip()
-        made = self.mint(public, asked, self.nonce)
-        self._lines = dict(zip(asked, made, strict=True))
-        self._made = time.monotonic()
-
-    def _pair(self, certificate: asyncssh.SSHCertificate) -> Credential:
-        # asyncssh would offer the bare key after the certificate: a second failure.
-        pairs = asyncssh.load_keypairs([(self._key, certificate)])
-        return Credential(tuple(pairs[:1]))
+_COMMAND_SECONDS = 30
+_SEEN = (resources.files("deploy") / "host" / "seen.sh").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,44 +37,40 @@ class Way:
 
 
 async def prove(
-    way: Way, facts: Facts, accounts: Mapping[str, tuple[str, ...]], canaries: Canaries
+    way: Way,
+    root: Root,
+    facts: Facts,
+    accounts: Mapping[str, tuple[str, ...]],
+    canaries: Canaries,
 ) -> None:
     """Raise `NotProved` unless each login does what it should."""
-    await _wait_for(way)
-    for account, principals in accounts.items():
-        await _prove_account(way, facts, account, principals, canaries)
     await prove_own(way)
+    for account, principals in accounts.items():
+        line = await canaries.certificate(Canary(principals, facts.connection[0]))
+        await _prove_account(_Login(way, root, facts, account), line, canaries)
     if accounts:
         account, principals = next(iter(accounts.items()))
         await _prove_refusal(way, account, canaries.foreign(principals))
 
 
-async def _wait_for(way: Way) -> None:
-    """Return when sshd listens: for a moment after a reload it does not."""
+async def prove_own(way: Way) -> None:
+    """Raise `NotProved` unless the operator can still come in as before.
+
+    For a moment after a reload nobody listens; that is waited for.
+    """
     deadline = time.monotonic() + _RELOAD_SECONDS
     while True:
         try:
             connection = await way.connections.open(way.endpoint)
-        except HostUnreachable:
-            if time.monotonic() > deadline:
-                return  # What comes next says it better.
-            await asyncio.sleep(0.2)
-        except LoginRefused:
-            return
-        else:
-            connection.close()
-            return
-
-
-async def prove_own(way: Way) -> None:
-    """Raise `NotProved` unless the operator can still come in as before."""
-    try:
-        connection = await way.connections.open(way.endpoint)
-    except (LoginRefused, HostUnreachable) as error:
-        raise NotProved(
-            f"your own way in does not work any more: {error.detail}"
-        ) from error
-    connection.close()
+        except (LoginRefused, HostUnreachable) as error:
+            if isinstance(error, HostUnreachable) and time.monotonic() < deadline:
+                await asyncio.sleep(0.2)
+                continue
+            raise NotProved(
+                f"your own way in does not work any more: {error.detail}"
+            ) from error
+        connection.close()
+        return
 
 
 async def prove_host(
@@ -166,17 +91,33 @@ async def prove_host(
         connection.close()
 
 
-async def _prove_account(
-    way: Way,
-    facts: Facts,
-    account: str,
-    principals: tuple[str, ...],
-    canaries: Canaries,
-) -> None:
-    credential = await canaries.credential(Canary(principals, facts.connection[0]))
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """A login to one account of a host."""
+
+    way: Way
+    root: Root
+    facts: Facts
+    account: str
+
+    @property
+    def runs_commands(self) -> bool:
+        """Whether it should run what a certificate says, as far as can be known."""
+        forced = self.facts.value("forcecommand", self.account) != "none"
+        known = self.facts.accounts.get(self.account)
+        return not forced and (known is None or known.runs_commands)
+
+    async def is_logged(self, serial: int) -> bool | None:
+        """Say whether sshd has logged it; None where it logs nowhere."""
+        said = await self.root.run(_SEEN, (self.account, str(serial)))
+        return {b"seen": True, b"unseen": False}.get(said.strip())
+
+
+async def _prove_account(login: _Login, line: str, canaries: Canaries) -> None:
+    account = login.account
     try:
-        connection = await way.connections.open(
-            way.endpoint, user=account, with_=credential
+        connection = await login.way.connections.open(
+            login.way.endpoint, user=account, with_=canaries.credential(line)
         )
     except (LoginRefused, HostUnreachable) as error:
         raise NotProved(
@@ -184,20 +125,24 @@ async def _prove_account(
             hint="the host's log of sshd says why",
         ) from error
     async with connection:
-        if not _runs_commands(facts, account):
-            return  # That sshd let it in is the proof: its shell would print nothing.
-        try:
-            said = await connection.run("true", check=False, timeout=30)
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            raise NotProved(f"{account} can log in and run nothing: {error}") from error
-    if canaries.nonce not in str(said.stdout):
+        if login.runs_commands and canaries.nonce in await _run(connection, account):
+            return
+    # Some shells run nothing. Then sshd's own log line is the proof; and where there is
+    # no log, that it took this certificate and nothing else, as it must have.
+    certificate, _ = parse_certificate(parse_line(line))
+    logged = await login.is_logged(certificate.serial)
+    if logged is False:
+        raise NotProved(f"{account} let a certificate in, and sshd's log has another")
+    if logged is None and login.runs_commands:
         raise NotProved(f"{account} can log in, and its shell runs no command")
 
 
-def _runs_commands(facts: Facts, account: str) -> bool:
-    forced = facts.value("forcecommand", account) != "none"
-    known = facts.accounts.get(account)
-    return not forced and (known is None or known.runs_commands)
+async def _run(connection: asyncssh.SSHClientConnection, account: str) -> str:
+    try:
+        said = await connection.run("true", check=False, timeout=_COMMAND_SECONDS)
+    except (asyncssh.Error, OSError, TimeoutError) as error:
+        raise NotProved(f"{account} can log in and run nothing: {error}") from error
+    return str(said.stdout)
 
 
 async def _prove_refusal(way: Way, account: str, credential: Credential) -> None:

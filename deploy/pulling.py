@@ -13,6 +13,7 @@ from deploy.desired import DesiredHost, Source
 from deploy.facts import Facts
 from deploy.host_certificate import Certify, Named
 from deploy.host_files import END_SESSIONS, PULL, HostFile, Pull, host_files
+from deploy.sshd_config import FOLDER
 
 MODES: Mapping[str, int] = {PULL: 0o755, END_SESSIONS: 0o755}
 """Of files that are not ordinary ones."""
@@ -22,6 +23,9 @@ PROGRAMS = frozenset(MODES)
 
 _FIRST_WITH_SIGNATURES = (8, 1)
 """`ssh-keygen -Y verify`, with which the host checks what it pulled."""
+
+_SILENT_SECONDS = 600
+"""Twenty times the interval at which it pulls."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _NO_UNIT = "kill -HUP $(cat /run/sshd.pid)"
@@ -74,6 +78,23 @@ def registration(named: Named, desired: DesiredHost, key: Certify) -> Register:
     """Return what the CA is told."""
     names = named.names if desired.host_certificate else ()
     return Register(named.name.lower(), key.public_key, names)
+
+
+def signs_of_standstill(facts: Facts) -> Iterator[str]:
+    """Say why a host that pulls will not learn of a revocation in time.
+
+    What its script notes of itself (docs/operating.md); a host that has never pulled
+    says nothing yet.
+    """
+    file = facts.files.get(f"{FOLDER}/status")
+    lines = ((file and file.content) or "").splitlines()
+    said = {name: value for name, equals, value in (x.partition("=") for x in lines)}
+    checked = said.get("checked", "")
+    if checked.isdecimal() and facts.clock - int(checked) > _SILENT_SECONDS:
+        minutes = (facts.clock - int(checked)) // 60
+        yield f"it has not pulled for {minutes} min: see its timer or cron"
+    if said.get("alarm") == "yes":
+        yield f"its trust bundle is out of date: {said.get('detail', '')}"
 
 
 def _reload(facts: Facts) -> str:

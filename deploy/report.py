@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from deploy.fleet import Event, Outcome
+from deploy.fleet import Event
 from deploy.output import Output
+from deploy.waves import Outcome
 
 _ROWS = 20
 """Of hosts that something is being done to: a screen, no more."""

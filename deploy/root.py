@@ -6,31 +6,32 @@ any: of the command line it has to understand words and `"$SSH_CONNECTION"`, no 
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import asyncssh
 
 from deploy.connection import reason
-from deploy.failure import HostUnreachable, NotRoot, StepFailed
+from deploy.failure import HostUnreachable, NotRoot, PasswordNeeded, StepFailed
 
 _LONGEST_OUTPUT = 16 << 20
+_RUN_SECONDS = 120.0
+"""For one script."""
 
 _SH = "/bin/sh -s"
 
 
 @dataclass(slots=True)
-class Asker:
-    """Who knows the operator's password for sudo; asked once a run."""
+class Password:
+    """The operator's password for sudo, once it is known. Never asked for in here.
 
-    ask: Callable[[str], str]
-    _answer: str | None = field(default=None, repr=False)
+    Whoever asks does so between two looks at the hosts: a question must not keep the
+    connections waiting that are open, nor stand in the middle of a table.
+    """
 
-    def password(self) -> str:
-        """Return it."""
-        if self._answer is None:
-            self._answer = self.ask("password for sudo: ")
-        return self._answer
+    text: str | None = field(default=None, repr=False)
+    refused_by: str | None = None
+    """A host that did not take it. No other is tried then: accounts lock."""
 
 
 class Root:
@@ -41,19 +42,24 @@ class Root:
         connection: asyncssh.SSHClientConnection,
         name: str,
         become: str,
-        asker: Asker,
+        password: Password,
+        *,
+        limit_seconds: float = _RUN_SECONDS,
     ) -> None:
         self.connection = connection
         self._name = name
         self._become = become
-        self._asker = asker
+        self._password = password
+        self._limit = limit_seconds
+        self._asks = False
+        """Whether sudo has been seen to want a password here."""
 
     async def run(self, script: str, arguments: Sequence[str] = ()) -> bytes:
         """Run a script as root; return what it printed. Raises `StepFailed`.
 
         `arguments` are words of letters, digits, and what no shell minds.
         """
-        said = await self._run(script, arguments)
+        said = await self._in_time(script, arguments)
         if said.status != 0:
             complaint = said.err.decode(errors="replace").strip().splitlines()
             raise StepFailed(
@@ -62,6 +68,26 @@ class Root:
             )
         return said.out
 
+    async def _in_time(self, script: str, arguments: Sequence[str]) -> "_Said":
+        """Run a script; end the connection when it takes too long.
+
+        A disk or a name server that hangs must not hold up the fleet; and what still
+        runs there may never answer to anything more polite.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        timer = loop.call_later(self._limit, self.connection.abort)
+        try:
+            return await self._run(script, arguments)
+        except HostUnreachable as error:
+            if loop.time() - began < self._limit:
+                raise
+            raise HostUnreachable(
+                f"{self._name} has not answered for {self._limit:.0f} s"
+            ) from error
+        finally:
+            timer.cancel()
+
     async def _run(self, script: str, arguments: Sequence[str]) -> "_Said":
         words = " ".join(["--", '"$SSH_CONNECTION"', *arguments])
         match self._become:
@@ -69,9 +95,12 @@ class Root:
                 return await self._shell(f"{_SH} {words}", script)
             case "doas":
                 said = await self._shell(f"doas -n {_SH} {words}", script)
+            case _ if self._asks:
+                said = await self._with_password(words, script)
             case _:
                 said = await self._shell(f"sudo -n {_SH} {words}", script)
                 if _wants_password(said.err):
+                    self._asks = True
                     said = await self._with_password(words, script)
         if said.status and not said.out and _is_refusal(said.err):
             raise NotRoot(
@@ -88,6 +117,13 @@ class Root:
         waits until the shell is there: were the password wrong, sudo would try its
         lines.
         """
+        if self._password.text is None:
+            raise PasswordNeeded(f"{self._name}: sudo asks for a password")
+        if self._password.refused_by is not None:
+            raise NotRoot(
+                f"{self._name}: not tried, since {self._password.refused_by} did not "
+                "take the password"
+            )
         mark = f"daypass-{secrets.token_hex(8)}"
         shell = f"/bin/sh -c 'echo {mark}; exec /bin/sh -s \"$@\"' sh {words}"
         command = f"sudo -k -S -p {mark}: {shell}"
@@ -123,10 +159,11 @@ class Root:
         self, process: "asyncssh.SSHClientProcess[bytes]", mark: bytes
     ) -> bytes | None:
         """Give sudo the password when it asks; return its complaint if it has one."""
+        text = self._password.text or ""
         asked = await _read_until(process.stderr, mark + b":")
         if not asked.endswith(mark + b":"):
             return asked
-        process.stdin.write(self._asker.password().encode() + b"\n")
+        process.stdin.write(text.encode() + b"\n")
         ready = asyncio.create_task(_read_until(process.stdout, mark + b"\n"))
         again = asyncio.create_task(_read_until(process.stderr, mark + b":"))
         await asyncio.wait({ready, again}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,6 +172,7 @@ class Root:
             return None
         process.stdin.write_eof()
         ready.cancel()
+        self._password.refused_by = self._name
         said = (await again).replace(mark + b":", b"").strip()
         return b"sudo: " + (said.splitlines() or [b"the password was not taken"])[-1]
 

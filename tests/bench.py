@@ -13,6 +13,7 @@
     krl_100k_ms            writing it
     trust_304_core_share   what 10,000 hosts that ask for news every 30 s take of a core
     krl_login_ratio        a login at a host that has it over one with an empty KRL
+    deploy_…, ansible_…    a roll-out to 100 hosts; tests/bench_deploy.py says how
     check_…, login_…       what `ca-login` costs; tests/bench_login.py says how
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
@@ -46,6 +47,7 @@ from client import ledger
 from client.messages import LedgerProof
 from tests import bench_krl, bench_ledger, bench_login
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
+from tests.bench_deploy import measure_deploy
 from tests.bench_http import measure_http
 from tests.bench_trust import measure_trust
 from tests.fakes import FakeIdP
@@ -78,6 +80,7 @@ def main() -> int:
         figures |= bench_login.run(ROOT / folder)
         figures |= measure_trust(ROOT / folder, idp)
         figures |= bench_krl.measure(ROOT / folder)
+        figures |= measure_deploy(ROOT / folder, idp)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:{width}}  {value:10,.3f}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from ca.certificate import CertificateType, parse_line, render_line
 from deploy import apply
 from deploy.apply import Operator
+from deploy.canaries import Canaries, Canary
 from deploy.connection import Connections
 from deploy.desired import DesiredHost
 from deploy.facts import Facts
@@ -21,9 +22,9 @@ from deploy.host_certificate import Certify, Named, names_of
 from deploy.inventory import Endpoint, Resolver
 from deploy.plan import make_undo
 from deploy.planned import Plan
-from deploy.proof import Canaries, Canary, Way
+from deploy.proof import Way
 from deploy.pulling import Register
-from deploy.root import Asker, Root, become_of
+from deploy.root import Password, Root, become_of
 from deploy.trust import Trust
 from tests.certificates import ThrowawayCA, certificate
 from tests.targets import PASSWORD, Login, Target
@@ -133,7 +134,7 @@ class Office:
                     connection,
                     name,
                     become_of(endpoint.user, become),
-                    Asker(lambda _: self.password),
+                    Password(self.password),
                 )
                 yield Visit(self, name, root, Way(connections, endpoint))
 
@@ -159,7 +160,6 @@ class Visit:
             Named(self.name, names_of(self.name, self.endpoint.address)),
             desired,
             self.office.trust,
-            now=int(time.time()),
         )
 
     async def undo(self, desired: DesiredHost) -> Plan:

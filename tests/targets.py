@@ -36,7 +36,7 @@ _NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 _ENTER = """\
 set -eu
 cd {folder}
-for name in etc root home usr/local var/lib run var/cron; do
+for name in etc root home usr/local var/lib var/log run var/cron; do
     [ -d "/$name" ] || continue
     mount --bind "$name" "/$name"
 done
@@ -44,11 +44,11 @@ for name in bin/* sbin/*; do
     [ ! -f "$name" ] || mount --bind "$name" "$(readlink -f "/usr/$name")"
 done
 mount -t proc proc /proc
-{sshd} -D -e {options} 2>>sshd.log &
+{sshd} -D -e {options} 2>>var/log/auth.log &
 echo $! >listener
 trap 'kill -9 -1' TERM
 # The first process of a namespace inherits every orphan, and has to bury them.
-while :; do wait || true; sleep 0.2; done
+while :; do wait || true; sleep {pause}; done
 """
 
 MAIN = """\
@@ -104,6 +104,8 @@ class Target:
         self._files = files or {}
         self._programs = programs or {}
         self._options = options
+        self.pause_seconds = 0.2
+        """After which its first process looks again for what has ended."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -131,7 +133,7 @@ class Target:
     @property
     def log(self) -> str:
         """What its sshd has said."""
-        return self.path("sshd.log").read_text(errors="replace")
+        return self.path("var/log/auth.log").read_text(errors="replace")
 
     def path(self, name: str) -> Path:
         """Return where a file of the target is for us; `name` without its first `/`."""
@@ -160,6 +162,7 @@ class Target:
             "home",
             "usr/local",
             "var/lib",
+            "var/log",
             "bin",
             "sbin",
             "var/cron",
@@ -230,6 +233,7 @@ class Target:
             folder=self.folder,
             sshd=find_sshd(),
             options=" ".join(self._options),
+            pause=self.pause_seconds,
         )
         with self.path("start.log").open("wb") as log:
             self._process = subprocess.Popen(

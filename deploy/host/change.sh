@@ -10,7 +10,9 @@
 #     swap     rename the new files into their places
 #     reload   have sshd read its configuration again
 #     prove    stop the clock: the change stays
-#     rollback take it back now; the clock does the same when it runs out
+#     rollback take it back now; the clock does the same when it runs out, and the next
+#              start of the machine, if it went down meanwhile
+#     undo     take back a change that was proved: for a console, when nothing else is left
 #
 # Whoever renames the file `armed` decides: to `proved` or to `rolling`, never both. The
 # files: `manifest` has `KIND MODE NUMBER CHECKSUM PATH` lines; new/NUMBER is the content,
@@ -53,25 +55,28 @@ accounts_do() { :; }
 accounts_undo() { :; }
 
 # --- The lock of the host: one change at a time ---------------------------------
+#
+# A lock is a file of each change that has begun: until when, and whose it is. Whoever
+# comes puts down their own first and looks at the others then, so of two that come at
+# once at least one sees the other; both going away is all that can go wrong.
 
 take_lock() {
     now=$(date +%s)
-    if ! mkdir "$state/lock" 2>/dev/null; then
-        until=$(cat "$state/lock/until" 2>/dev/null)
-        # Without a clock of its own that rolls back, a dead change would lock for ever.
-        if [ "$now" -lt "${until:-$((now + 1))}" ]; then
-            fail "locked: $(cat "$state/lock/owner" 2>/dev/null || echo somebody) is changing this host"
+    mkdir -p "$state/locks" || fail "cannot lock this host"
+    # Whole at once; and it ends by itself, or a dead change would lock for ever.
+    echo "$((now + lock_seconds)) $owner" >"$dir/lock" || fail "cannot lock this host"
+    mv "$dir/lock" "$state/locks/$id" || fail "cannot lock this host"
+    for other in "$state"/locks/*; do
+        [ "$other" != "$state/locks/$id" ] || continue
+        read -r until whose <"$other" || continue
+        if [ "$now" -lt "$until" ]; then
+            drop_lock
+            fail "locked: $whose is changing this host"
         fi
-        rm -rf "$state/lock"
-        mkdir "$state/lock" || fail "cannot lock this host"
-    fi
-    echo "$((now + lock_seconds))" >"$state/lock/until"
-    echo "$owner" >"$state/lock/owner"
-    echo "$id" >"$state/lock/change"
+        rm -f "$other"
+    done
 }
-drop_lock() {
-    [ "$(cat "$state/lock/change" 2>/dev/null)" != "$id" ] || rm -rf "$state/lock"
-}
+drop_lock() { rm -f "$state/locks/$id"; }
 
 # --- stage -------------------------------------------------------------------------
 
@@ -169,6 +174,7 @@ check() {
 arm() {
     : >"$dir/armed"
     flush "$dir/armed"
+    arm_for_a_restart
     if [ -d /run/systemd/system ] && systemd-run --quiet --collect \
         --unit="daypass-rollback-$id" --on-active="$1" \
         --timer-property=AccuracySec=1s /bin/sh "$dir/change.sh" expire 2>/dev/null; then
@@ -185,6 +191,47 @@ arm() {
     done
     kill -0 "$(cat "$dir/clock" 2>/dev/null || echo x)" 2>/dev/null ||
         fail "cannot start the clock that would take the change back"
+}
+
+# A machine that goes down has forgotten its clock when it comes up again. There is no
+# telling then whether anybody could log in, so what was not proved is taken back: by
+# systemd before sshd starts, or by cron soon after.
+boot_unit=daypass-rollback.service
+arm_for_a_restart() {
+    if [ -d /run/systemd/system ]; then
+        printf '%s\n' "[Unit]" "Description=Daypass: take back a change that nobody proved" \
+            "DefaultDependencies=no" "RequiresMountsFor=$dir /etc/ssh" \
+            "After=local-fs.target" "Before=sysinit.target" \
+            "[Service]" "Type=oneshot" "ExecStart=/bin/sh $dir/change.sh restarted" \
+            >"/etc/systemd/system/$boot_unit"
+        mkdir -p /etc/systemd/system/sysinit.target.wants
+        ln -sf "../$boot_unit" "/etc/systemd/system/sysinit.target.wants/$boot_unit"
+        flush "/etc/systemd/system/$boot_unit"
+    elif [ -d /etc/cron.d ]; then
+        echo "@reboot root /bin/sh $dir/change.sh restarted" >/etc/cron.d/daypass-rollback
+        flush /etc/cron.d/daypass-rollback
+    fi
+}
+disarm_for_a_restart() {
+    rm -f "/etc/systemd/system/$boot_unit" /etc/cron.d/daypass-rollback \
+        "/etc/systemd/system/sysinit.target.wants/$boot_unit"
+}
+
+restarted() {
+    rm -f "$dir/clock" "$dir/swapping"
+    # It may have gone down while it took the change back.
+    [ ! -e "$dir/rolling" ] || mv "$dir/rolling" "$dir/armed"
+    find_sshd
+    rollback
+}
+
+# The process that was the listener when the change was made is another by now.
+find_sshd() {
+    listener=$(cat /run/sshd.pid 2>/dev/null)
+    case $(cat "/proc/${listener:-x}/comm" 2>/dev/null) in
+    sshd*) ;;
+    *) listener= ;;
+    esac
 }
 
 clock() {
@@ -268,12 +315,24 @@ reload() {
 
 prove() {
     mv "$dir/armed" "$dir/proved" 2>/dev/null || fail "too late: the clock has run out"
+    flush "$dir/proved"
+    disarm_for_a_restart
     stop_clock
     # What was undone is not undone again: there is nothing before it that we know.
     start_timers
     if [ "$undoes" = yes ]; then rm -f "$state/last"
     else echo "$id" >"$state/.last" && mv "$state/.last" "$state/last"; fi
     drop_lock
+    forget_old
+}
+
+# Changes that were undone, taken back or followed by others, after a month.
+forget_old() {
+    last=$(cat "$state/last" 2>/dev/null)
+    find "$state" -type d -path "$state/*-*" -prune -mtime +30 2>/dev/null |
+        while read -r old; do
+            [ "$old" = "$dir" ] || [ "${old##*/}" = "$last" ] || rm -rf "$old"
+        done
 }
 
 # What is staged may be a unit that systemd has to hear of.
@@ -321,6 +380,7 @@ rollback() {
         accounts_undo
         revive
         mv "$dir/rolling" "$dir/restored"
+        disarm_for_a_restart
         stop_clock
         drop_lock
     elif [ -e "$dir/proved" ]; then
@@ -335,6 +395,22 @@ rollback() {
         drop_lock
     fi
     [ ! -s "$dir/unrestored" ] || fail "$(cat "$dir/unrestored")"
+}
+
+# Without a plan or a proof: whoever types this has a console, and no other way in.
+undo() {
+    [ -e "$dir/proved" ] || fail "this change was not proved, so it is not in force"
+    each restore_one
+    [ "$(cat "$state/last" 2>/dev/null)" != "$id" ] || rm -f "$state/last"
+    said=$("$sshd" -t -f "$config" 2>&1) ||
+        fail "restored, but sshd would not start: $(echo "$said" | tail -n 1)"
+    find_sshd
+    if [ -n "$listener" ]; then
+        reload
+        echo "restored, and sshd has read it"
+    else
+        echo "restored; now reload sshd by hand"
+    fi
 }
 
 # Let sshd read what was restored, or start it where it died of what was new.
@@ -361,6 +437,7 @@ main() {
     [ ! -f "$dir/accounts.sh" ] || . "$dir/accounts.sh"
     case $1 in
     stage | check | arm | swap | trust | reload | prove | rollback | clock) "$@" ;;
+    restarted | undo) "$@" ;;
     expire) rollback ;;
     *) fail "no step $1" ;;
     esac

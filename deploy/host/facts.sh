@@ -211,7 +211,11 @@ read_ours() {
         [ ! -f "$found" ] || file "$found" text
     done
     state=/var/lib/daypass/deploy
-    [ ! -d "$state/lock" ] || record lock "$(cat "$state/lock/owner" 2>/dev/null)"
+    for lock in "$state"/locks/*; do
+        [ -f "$lock" ] || continue
+        read -r until whose <"$lock" || continue
+        [ "$until" -le "$(date +%s)" ] || record lock "$whose"
+    done
     [ -f "$state/last" ] || return 0
     last=$(cat "$state/last")
     record last "$last"

@@ -185,7 +185,11 @@ BLOCKERS = {
     "is locked": facts(accounts={"deploy": Account("locked", "1", "/", "/bin/sh")}),
     "PubkeyAuthentication is no": with_value("pubkeyauthentication", "no"),
     "DenyUsers names deploy": with_value("denyusers", "de*@192.0.2.1"),
-    "has no ssh-ed25519": with_value("casignaturealgorithms", "rsa-sha2-512"),
+    "has no ssh-ed25519-cert-v01@openssh.com": with_value(
+        "pubkeyacceptedalgorithms", "ssh-ed25519,rsa-sha2-512"
+    ),
+    "does not see from which address": facts(connection=("UNKNOWN", "1", "::1", "22")),
+    "has no ssh-ed25519, the CA": with_value("casignaturealgorithms", "rsa-sha2-512"),
     "TrustedUserCAKeys is /x, a file that does not exist": with_value(
         "trustedusercakeys", "/x", ""
     ),
@@ -244,7 +248,9 @@ def test_a_host_is_certified_by_its_ed25519_key():
 def test_a_good_host_certificate_is_not_asked_for_again():
     key = ThrowawayCA()
 
-    settled = with_certificate(host_certificate(key), key)
+    half_over = host_certificate(key, valid_after=NOW - 3600, valid_before=NOW + 3500)
+
+    settled = with_certificate(half_over, key)
 
     assert plan(settled, CERTIFIED, WITH_HOST_CA).changes == ()
 
@@ -253,7 +259,7 @@ def test_a_good_host_certificate_is_not_asked_for_again():
     "changes",
     [
         {"valid_before": NOW},
-        {"valid_after": NOW - 3600, "valid_before": NOW + 3599},
+        {"valid_after": NOW - 3600, "valid_before": NOW + 899},
         {"principals": ("other.example.com",)},
         {"subject_key": ed25519_blob()},
         {"type": CertificateType.USER},
