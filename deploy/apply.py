@@ -134,8 +134,8 @@ async def _roll_back(
     except NotRoot as error:
         # As when a line for sudo took from us what we came in with.
         fate = (
-            f"and we are root there no more ({error.detail}): the host takes the change "
-            f"back by itself, within {change.clock_seconds} s"
+            f"and we are root there no more ({error.detail}): the host takes the "
+            f"change back by itself, within {change.clock_seconds} s"
         )
     except CAError as error:
         fate = f"and taking it back failed: {error.detail}"

@@ -40,8 +40,34 @@ sum() { if [ -f "$1" ]; then cksum <"$1" | awk '{ print $1 "-" $2 }'; else echo 
 beside() { echo "$(dirname "$1")/.$(basename "$1").daypass"; }
 # Down to the disk, with the name of the file; a `sync` that takes no files syncs all.
 flush() { sync "$1" "$(dirname "$1")" 2>/dev/null || sync; }
-nap() { sleep 0.2 2>/dev/null || sleep 1; } # POSIX knows whole seconds only
-long="1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25"
+# Many at once are one turn of the disk: `later` notes what `flush_noted` takes there.
+noted=
+later() {
+    noted="$noted
+$(dirname "$1")"
+    [ ! -f "$1" ] || noted="$noted
+$1"
+}
+flush_noted() {
+    old=$IFS
+    IFS='
+'
+    set -f
+    # shellcheck disable=SC2086 # a line each
+    sync $noted 2>/dev/null || sync
+    set +f
+    IFS=$old noted=
+}
+wait_for() { # wait_for SECONDS COMMAND...: until it succeeds, or for so long
+    left=$(($1 * 20))
+    shift
+    until "$@"; do
+        [ "$left" -gt 0 ] || return 1
+        # POSIX knows whole seconds only.
+        if sleep 0.05 2>/dev/null; then left=$((left - 1))
+        else sleep 1; left=$((left - 20)); fi
+    done
+}
 label() { ! command -v restorecon >/dev/null 2>&1 || restorecon -F "$1" 2>/dev/null || :; }
 each() { # each FUNCTION: with kind, number, checksum, path and mode of every file
     while read -r kind mode number before path <&3; do
@@ -94,7 +120,7 @@ stage_one() {
     cat "$dir/new/$2" >"$staged" || fail "cannot write beside $4"
     [ "$5" = - ] || chmod "$5" "$staged" || fail "cannot write beside $4"
     label "$staged"
-    flush "$staged"
+    later "$staged"
     case $4 in
     /etc/sudoers.d/*)
         said=$(visudo -cf "$staged" 2>&1) || fail "visudo: $(echo "$said" | head -n 1)" ;;
@@ -114,6 +140,7 @@ stage() {
     chmod 755 /etc/ssh/daypass /etc/ssh/daypass/principals
     label /etc/ssh/daypass
     each stage_one
+    flush_noted
 }
 
 # --- check ---------------------------------------------------------------------------
@@ -149,9 +176,14 @@ make_tree() {
 }
 
 compare() { # compare CONFIG: is each value that sshd would use the one we mean?
+    asked=
     while read -r account keyword value <&3; do
-        if [ "$account" = - ]; then said=$("$sshd" -T -f "$1" 2>&1)
-        else said=$("$sshd" -T -f "$1" -C "user=$account,$where" 2>&1); fi
+        if [ "$account" != "$asked" ]; then
+            set -- "$1"
+            [ "$account" = - ] || set -- "$1" -C "user=$account,$where"
+            said=$("$sshd" -T -f "$@" 2>&1)
+            asked=$account
+        fi
         found=$(echo "$said" | awk -v k="$keyword" \
             'tolower($1) == k { sub(/^[^ ]* /, ""); print }')
         # HostCertificate may stand there several times.
@@ -185,10 +217,7 @@ arm() {
     ! command -v setsid >/dev/null 2>&1 || detach=setsid
     # shellcheck disable=SC2086 # one word or none
     nohup $detach /bin/sh "$dir/change.sh" clock "$1" </dev/null >/dev/null 2>&1 &
-    for _ in $long; do
-        [ ! -s "$dir/clock" ] || break
-        nap
-    done
+    wait_for 5 test -s "$dir/clock"
     kill -0 "$(cat "$dir/clock" 2>/dev/null || echo x)" 2>/dev/null ||
         fail "cannot start the clock that would take the change back"
 }
@@ -256,6 +285,7 @@ trust() {
     [ "$pulled" = no ] || return 0
     now=trust
     each swap_one
+    flush_noted
 }
 
 swap_one() {
@@ -269,7 +299,7 @@ swap_one() {
     [ -e "$dir/armed" ] || fail "too late: the clock has run out"
     if [ -f "$dir/new/$2" ]; then mv -f "$(beside "$4")" "$4" || fail "cannot replace $4"
     else rm -f "$4" || fail "cannot remove $4"; fi
-    if [ -f "$4" ]; then flush "$4"; fi
+    later "$4"
 }
 
 swap() {
@@ -284,6 +314,7 @@ swap() {
     for now in config sshd; do
         each swap_one
     done
+    flush_noted
     rm -f "$dir/swapping"
     said=$("$sshd" -t -f "$config" 2>&1) || fail "sshd would not start: $(echo "$said" | tail -n 1)"
     compare "$config"
@@ -304,12 +335,10 @@ reload() {
     else
         kill -HUP "$listener" || fail "cannot signal sshd"
     fi
-    for _ in $long; do
-        [ "$before" = none ] || [ "$(mark)" = "$before" ] || return 0
-        nap
-    done
+    wait_for 5 is_anew && return
     kill -0 "$listener" 2>/dev/null || fail "sshd is gone"
 }
+is_anew() { [ "$before" != none ] && [ "$(mark)" != "$before" ]; }
 
 # --- prove and rollback --------------------------------------------------------------
 
@@ -326,12 +355,15 @@ prove() {
     forget_old
 }
 
-# Changes that were undone, taken back or followed by others, after a month.
+# Changes that were undone, taken back or followed by others, after a month; but for
+# those that hold a home.
 forget_old() {
     last=$(cat "$state/last" 2>/dev/null)
     find "$state" -type d -path "$state/*-*" -prune -mtime +30 2>/dev/null |
         while read -r old; do
-            [ "$old" = "$dir" ] || [ "${old##*/}" = "$last" ] || rm -rf "$old"
+            [ "$old" != "$dir" ] && [ "${old##*/}" != "$last" ] || continue
+            set -- "$old"/home.*
+            [ -e "$1" ] || rm -rf "$old"
         done
 }
 
@@ -386,10 +418,7 @@ rollback() {
     elif [ -e "$dir/proved" ]; then
         fail "this change was proved before; it stays"
     elif [ -e "$dir/rolling" ]; then
-        for _ in $long $long; do
-            [ -e "$dir/rolling" ] || break
-            nap
-        done
+        wait_for 10 test ! -e "$dir/rolling"
     elif [ ! -e "$dir/restored" ]; then
         each clean_one # it was never armed, so nothing was swapped
         drop_lock
@@ -401,7 +430,9 @@ rollback() {
 undo() {
     [ -e "$dir/proved" ] || fail "this change was not proved, so it is not in force"
     each restore_one
+    accounts_undo
     [ "$(cat "$state/last" 2>/dev/null)" != "$id" ] || rm -f "$state/last"
+    [ ! -s "$dir/unrestored" ] || cat "$dir/unrestored" >&2
     said=$("$sshd" -t -f "$config" 2>&1) ||
         fail "restored, but sshd would not start: $(echo "$said" | tail -n 1)"
     find_sshd
