@@ -222,7 +222,7 @@ def run_ansible(desk: Desk, targets: Sequence[Target]) -> None:
     (place / "playbook.yml").write_text(PLAYBOOK)
     (place / "inventory").write_text(
         "".join(
-            f"t{n} listener={target.path('listener').read_text()}"
+            f"t{n} listener={target.listener}\n"
             for n, target in enumerate(targets, HOSTS)
         )
     )

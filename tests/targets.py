@@ -131,6 +131,16 @@ class Target:
         return f"[{self.address}]:{self.port} {key}"
 
     @property
+    def locks(self) -> list[Path]:
+        """The locks of changes that have begun there, and not ended."""
+        return list(self.path("var/lib/daypass/deploy/locks").glob("*"))
+
+    @property
+    def listener(self) -> str:
+        """The process id of its sshd, as the target knows it."""
+        return self.path("listener").read_text().strip()
+
+    @property
     def log(self) -> str:
         """What its sshd has said."""
         return self.path("var/log/auth.log").read_text(errors="replace")

@@ -209,8 +209,7 @@ def test_a_user_is_taken_back_by_the_host_itself_when_all_is_cut(office, target)
     run(cut())
 
     assert entry(target, "etc/passwd", "operate")
-    state = target.path("var/lib/daypass/deploy")
-    wait_until(lambda: not (state / "lock").exists(), 20)
+    wait_until(lambda: not target.locks, 20)
     assert databases(target) == before
 
 
@@ -305,7 +304,7 @@ def test_lines_that_take_sudo_from_the_operator_are_taken_back(office, target):
     with pytest.raises(NotRoot, match="takes the change back by itself"):
         run(deploy(hasty(office), wanted))
 
-    wait_until(lambda: not target.path("var/lib/daypass/deploy/lock").exists(), 20)
+    wait_until(lambda: not target.locks, 20)
     assert not target.path(SUDOERS[1:]).exists()
     assert run(look(office, DesiredHost(ROOT))).changes
 

@@ -89,11 +89,6 @@ def clocks():
     return found
 
 
-def locks(target):
-    """Return the locks of changes on a target."""
-    return target.path("var/lib/daypass/deploy/locks").iterdir()
-
-
 def run_out():
     """Let the clock run out now: its sleep ends, and it does what it then does."""
     for process in clocks():
@@ -121,7 +116,7 @@ def test_a_host_is_as_it_was_when_all_is_cut_after_a_step(step, office, target):
     armed = STEPS.index(step) >= STEPS.index("arm")
     assert len(clocks()) == armed
     run_out()
-    wait_until(lambda: not armed or not list(locks(target)), 20)
+    wait_until(lambda: not armed or not target.locks, 20)
     assert lets_in(office)
     after = target.snapshot("etc/ssh")
     assert {n: c for n, c in after.items() if n in before} == before
@@ -130,7 +125,7 @@ def test_a_host_is_as_it_was_when_all_is_cut_after_a_step(step, office, target):
         # Nobody takes the lock away; it runs out.
         with pytest.raises(StepFailed, match="locked: root is changing this host"):
             run(deploy(office))
-        for lock in locks(target):
+        for lock in target.locks:
             lock.write_text("1 root\n")
 
 
@@ -187,7 +182,7 @@ def test_what_is_lost_with_the_last_answer_is_said(office, target):
         run(cut())
 
     run_out()
-    wait_until(lambda: not list(locks(target)), 20)
+    wait_until(lambda: not target.locks, 20)
 
 
 def test_what_a_lost_connection_leaves_to_the_host_is_said(office, target):
@@ -204,7 +199,7 @@ def test_what_a_lost_connection_leaves_to_the_host_is_said(office, target):
         run(cut())
 
     run_out()
-    wait_until(lambda: not list(locks(target)), 20)
+    wait_until(lambda: not target.locks, 20)
 
 
 def test_a_host_that_changed_meanwhile_is_left_alone(office, target):
