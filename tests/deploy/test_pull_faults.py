@@ -525,6 +525,27 @@ def test_a_lock_that_is_held_is_given_up_on(tmp_path, ca, host):
     assert host.pull(script=hasty).returncode == 0
 
 
+def test_who_is_lent_the_lock_finds_an_interrupted_run_finished(ca, one_host):
+    """Else the next run would put older files over what was done meanwhile."""
+    one_host.pull()
+    ca.publish(revoked=(REVOKED,))
+    real = one_host.bin / "mv"
+    one_host.stub("mv", f'{real} "$@"\n[ "${{2##*/}}" != .pending ] || kill -9 0')
+    with start(one_host) as run:
+        assert run.wait(60) == -signal.SIGKILL
+    (one_host.stubs / "mv").unlink()
+    assert one_host.krl.read_bytes() != ca.krl
+
+    seen = one_host.root / "seen"
+    assert one_host.pull("--locked", "cp", str(one_host.krl), str(seen)).returncode == 0
+
+    assert seen.read_bytes() == ca.krl
+    newer = make_krl(ca.user_ca, (REVOKED,), version=ca.version + 1)
+    one_host.krl.write_bytes(newer)
+    assert one_host.pull().returncode == 0
+    assert one_host.krl.read_bytes() == newer
+
+
 @pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
 def test_many_runs_at_once_are_one_after_the_other(ca, host):
     """Without flock the lock is links; nobody is to remove another's."""

@@ -14,7 +14,7 @@ from ca.certificate import CertificateType, parse_line, render_line
 from tests.authority import Signer, make_ca
 from tests.certificates import ThrowawayCA, by_hand, certificate, texts
 from tests.fakes import Answer, FakeIdP
-from tests.publisher import Publisher
+from tests.publisher import Publisher, make_krl
 from tests.pulling import SHELLS, Host
 from tests.sshd import Sshd, find_sshd, free_port, make_key
 
@@ -120,6 +120,23 @@ def test_a_report_that_was_refused_is_sent_again_after_a_while(ca, one_host):
 
     assert counts == [1, 1, 2, 2]
     assert said == [True, False, True, False]
+
+
+def test_what_sshd_does_not_read_is_not_reported(ca, one_host):
+    """Somebody waits for every host to say that a revocation is in force there."""
+    one_host.pull()
+    krl = one_host.krl.read_bytes()
+    for name in ("revoked.krl", ".revoked.krl"):
+        (one_host.daypass / name).write_bytes(make_krl(ca.user_ca, ()))
+    ca.answers["/v1/trust/blob/"] = Answer(503, b"")
+    one_host.set_clock(7200)
+
+    assert one_host.pull().returncode == 1
+    assert (one_host.status["result"], len(ca.posted[REPORTS])) == ("failed", 1)
+
+    ca.answers.clear()
+    assert one_host.pull().returncode == 0
+    assert (one_host.krl.read_bytes(), len(ca.posted[REPORTS])) == (krl, 2)
 
 
 def test_what_was_refused_is_not_reported(ca, one_host):
