@@ -2,13 +2,14 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from ca.bundle import Roots
 from ca.certificate import parse_line
 from ca.config import Config
 from ca.endpoints import open_tls
 from ca.errors import CAError, Misconfigured
-from ca.ledger import CheckpointSigner, HighWater, Ledger
+from ca.ledger import CheckpointSigner, EntryKind, HighWater, Ledger
 from ca.limits import Limits
 from ca.oidc import Verifier
 from ca.policy import Policy, load_policy
@@ -118,7 +119,12 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         limits=limits,
         user_ca_key=user_ca_key,
         host_ca_key=host_ca_key,
-        trust=Trust(store, signed_roots=signed_roots, online_key=online_key),
+        trust=Trust(
+            store,
+            signed_roots=signed_roots,
+            online_key=online_key,
+            on_record=partial(ledger.change, kind=EntryKind.CA_KEY_CHANGE),
+        ),
     )
 
 

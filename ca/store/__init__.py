@@ -28,7 +28,13 @@ from ca.store.barred import Bearer, Target, targets_of
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.buckets import MINUTE, Take, limited
 from ca.store.change import Write
-from ca.store.database import LogHead, PublicationMark, PublishedCurrent, Store
+from ca.store.database import (
+    LogHead,
+    PublicationMark,
+    PublishedCurrent,
+    Store,
+    publishing,
+)
 from ca.store.hosts import JoinToken, Reported, StoredHost
 from ca.store.lost import Forgotten
 from ca.store.new_log import NewLog
@@ -70,5 +76,6 @@ __all__ = [
     "TokenUse",
     "Write",
     "limited",
+    "publishing",
     "targets_of",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from ca.errors import CAError, LedgerStopped, Misconfigured
+from ca.errors import CAError, Conflict, LedgerStopped, Misconfigured
 from ca.merkle import CompactTree, Node, Plan, plan_root
 from ca.store import (
     barred,
@@ -281,11 +281,7 @@ class Store:
         def work(connection: sa.Connection, head: Head) -> bool:
             if head.stopped is not None:
                 raise refusal(head.stopped)
-            if _publication_mark(connection) != unless_since:
-                return False
-            connection.execute(_older_than(current.published - _KEPT_SECONDS))
-            connection.execute(sa.insert(tables.trust_current), [asdict(current)])
-            return True
+            return _publish(connection, current, unless_since)
 
         return self._database.write(work)
 
@@ -382,6 +378,29 @@ class Store:
             return connection.execute(ended).rowcount
 
         return self._database.write(work)
+
+
+def publishing(current: PublishedCurrent, *, unless_since: PublicationMark) -> Write:
+    """Return what publishes a *current* together with an entry that says why.
+
+    Raises `Conflict` where something was published or revoked since.
+    """
+
+    def write(connection: sa.Connection, _entry: Entry) -> None:
+        if not _publish(connection, current, unless_since):
+            raise Conflict("something was published or revoked meanwhile")
+
+    return write
+
+
+def _publish(
+    connection: sa.Connection, current: PublishedCurrent, unless_since: PublicationMark
+) -> bool:
+    if _publication_mark(connection) != unless_since:
+        return False
+    connection.execute(_older_than(current.published - _KEPT_SECONDS))
+    connection.execute(sa.insert(tables.trust_current), [asdict(current)])
+    return True
 
 
 def _older_than(published: int) -> sa.Delete:

@@ -10,21 +10,34 @@ news: whoever is asked compares a number.
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from ca import bundle, wire
 from ca.bundle import Current
 from ca.certificate import parse_line
-from ca.errors import BadRequest, CAError, Malformed, NotFound, PublicationRefused
+from ca.errors import (
+    BadRequest,
+    CAError,
+    Conflict,
+    Malformed,
+    NotFound,
+    PublicationRefused,
+)
 from ca.krl import KRL, parse_krl, render_krl
 from ca.signing_key import SigningKey
-from ca.store import PublicationMark, PublishedCurrent, Store
+from ca.store import PublicationMark, PublishedCurrent, Store, Write, publishing
 from ca.trust import gate
 from ca.trust.history import History
 from ca.trust.revocations import CLOCK_SKEW, ca_keys_of, krl_of, says_the_same
-from ca.trust.roots import SignedRoots, parse_signed_roots, require_active
+from ca.trust.roots import (
+    SignedRoots,
+    change_of,
+    parse_signed_roots,
+    require_active,
+)
 
 REFRESH = timedelta(hours=1)
 """A *current* older than this is published anew when next asked for."""
@@ -39,6 +52,15 @@ AGAIN = timedelta(seconds=10)
 _ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
+
+
+class OnRecord(Protocol):
+    """`Ledger.change` for entries about the CA's keys."""
+
+    def __call__(
+        self, write: Write, /, *, record: Mapping[str, object], now: datetime
+    ) -> object:
+        """Put a record on the ledger, with what `write` changes, in one commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +103,19 @@ class Trust:
         *,
         signed_roots: SignedRoots,
         online_key: SigningKey,
+        on_record: OnRecord,
         render: Callable[[KRL], bytes] = render_krl,
     ) -> None:
-        """`render` writes KRLs, and is not believed: the gate judges its bytes."""
+        """`render` writes KRLs, and is not believed: the gate judges its bytes.
+
+        `on_record` writes together with an entry of the ledger.
+        """
         self.history = History(store)
         self._store = store
         self._signed_roots = signed_roots
         self._online_key = online_key
         self._render = render
+        self._on_record = on_record
         self._latest: tuple[PublishedCurrent, PublicationMark] | None = None
         """With the store's mark at which there was nothing newer to say."""
         self._failure: _Failure | None = None
@@ -175,11 +202,33 @@ class Trust:
             # The parts first: whoever sees the new *current* must find what it names.
             self._store.add_blob(parts.roots.sha256, parts.roots.document)
             self._store.add_blob(parts.krl_sha256, parts.krl_bytes)
-            if self._store.publish(made, unless_since=mark):
+            if self._put(made, parts.roots, newest, mark=mark, now=now):
                 self._latest = (made, replace(mark, version=version))
                 _log.info("trust bundle published", extra=_told(made, parts))
                 return made
         raise PublicationRefused("something was published or revoked meanwhile")
+
+    def _put(
+        self,
+        made: PublishedCurrent,
+        roots: SignedRoots,
+        newest: _Published | None,
+        *,
+        mark: PublicationMark,
+        now: datetime,
+    ) -> bool:
+        """Publish it, unless somebody was faster; other roots, with an entry.
+
+        Which CA keys hosts take cannot change unseen by who watches the ledger.
+        """
+        if newest is None or newest.says.roots_sha256 == roots.sha256:
+            return self._store.publish(made, unless_since=mark)
+        record = change_of(roots, before_sha256=newest.says.roots_sha256)
+        try:
+            self._on_record(publishing(made, unless_since=mark), record=record, now=now)
+        except Conflict:
+            return False
+        return True
 
     def _newest(self) -> _Published | None:
         stored = self._store.newest_current()

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ca import bundle
-from ca.bundle import KeyState, Roots, TrustedKey
+from ca import bundle, wire
+from ca.bundle import HostCAKey, KeyState, Roots, TrustedKey
+from ca.certificate import parse_line
 from ca.errors import CAError, Misconfigured
 from ca.signing_key import SigningKey
 
@@ -28,6 +29,30 @@ def parse_signed_roots(document: bytes) -> SignedRoots:
     """Parse signed roots; raise `Malformed`. The signature is not verified."""
     text, _armour = bundle.split_signed(document)
     return SignedRoots(document, bundle.parse_roots(text))
+
+
+def change_of(roots: SignedRoots, *, before_sha256: str) -> dict[str, object]:
+    """Return what goes on record when these roots take the place of others."""
+    says = roots.roots
+    return {
+        "v": 1,
+        "act": "publish-roots",
+        "version": says.version,
+        "roots_sha256": roots.sha256,
+        "before_sha256": before_sha256,
+        "log": says.log_origin,
+        "user_ca": _keys(says.user_ca),
+        "host_ca": _keys(says.host_ca),
+        "online": _keys(says.online),
+        "revoked_ca": [wire.fingerprint(parse_line(key)) for key in says.revoked_ca],
+    }
+
+
+def _keys(listed: Sequence[TrustedKey | HostCAKey]) -> list[dict[str, str]]:
+    return [
+        {"key": wire.fingerprint(parse_line(one.key)), "state": one.state}
+        for one in listed
+    ]
 
 
 def load_roots(file: Path) -> SignedRoots:

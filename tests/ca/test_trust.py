@@ -1,9 +1,11 @@
 """The bundle that a signer serves: signed, growing, and never beyond the roots."""
 
 import hashlib
+import json
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -12,12 +14,14 @@ from ca.admin import database
 from ca.bundle import KeyState, Roots, TrustedKey
 from ca.errors import Misconfigured, NotFound, PublicationRefused
 from ca.krl import parse_krl, render_krl
+from ca.ledger import EntryKind
 from ca.signing_key import FileKey
 from ca.store import PublishedCurrent, Store
 from ca.trust import LIFE, REFRESH, Trust, load_roots, require_active, sign_roots
 from ca.trust.publish import AGAIN
 from tests.ca.test_sshsig import verify
 from tests.ca.test_trust_gate import trap
+from tests.ledgers import open_ledger
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT, USER_CA, ONLINE, OTHER = (FileKey.generate() for _ in range(4))
@@ -53,7 +57,14 @@ def trust(store, roots_file):
 
 
 def open_trust(store, roots_file, **more):
-    return Trust(store, signed_roots=load_roots(roots_file), online_key=ONLINE, **more)
+    ledger = open_ledger(store, roots_file.with_name("high-water"))
+    return Trust(
+        store,
+        signed_roots=load_roots(roots_file),
+        online_key=ONLINE,
+        on_record=partial(ledger.change, kind=EntryKind.CA_KEY_CHANGE),
+        **more,
+    )
 
 
 def current_of(document):
@@ -106,6 +117,40 @@ def test_new_roots_are_published_at_once(trust, store, roots_file):
 
     assert second.version > first.version
     assert second.roots_sha256 != first.roots_sha256
+
+
+def test_new_roots_are_on_the_ledger_before_anybody_has_them(trust, store, roots_file):
+    first = current_of(trust.current(now=NOW))
+    assert store.entries(0, 9) == []
+    revoking = replace(
+        ROOTS,
+        version=2,
+        user_ca=(TrustedKey(KeyState.ACTIVE, OTHER.line),),
+        revoked_ca=(USER_CA.line,),
+    )
+    roots_file.write_bytes(sign_roots(revoking, ROOT))
+    newer = open_trust(store, roots_file)
+
+    second = current_of(newer.current(now=NOW))
+    open_trust(store, roots_file).current(now=NOW)
+    newer.current(now=NOW + REFRESH)
+
+    (entry,) = store.entries(0, 9)
+    record = json.loads(entry.record)
+    assert (entry.kind, entry.serial) == ("ca-key-change", None)
+    assert record.pop("salt")
+    assert record == {
+        "v": 1,
+        "act": "publish-roots",
+        "version": 2,
+        "roots_sha256": second.roots_sha256,
+        "before_sha256": first.roots_sha256,
+        "log": ROOTS.log_origin,
+        "user_ca": [{"key": OTHER.fingerprint, "state": "active"}],
+        "host_ca": [],
+        "online": [{"key": ONLINE.fingerprint, "state": "active"}],
+        "revoked_ca": [USER_CA.fingerprint],
+    }
 
 
 # --- Several signers --------------------------------------------------------------
@@ -193,6 +238,7 @@ def test_who_is_overtaken_all_the_time_serves_the_last_good(store, roots_file):
 
     assert trust.current(now=NOW) == good
     assert "meanwhile" in trust.problems()[0]
+    assert store.entries(0, 9) == []
 
 
 # --- The KRL ----------------------------------------------------------------------
