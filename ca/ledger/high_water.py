@@ -117,6 +117,14 @@ class HighWater:
         return max(found)
 
 
+def notes_in(data: bytes) -> tuple[bytes, ...]:
+    """Return the notes in a file: one alone, or those in a high-water file."""
+    if b"\x00" not in data:
+        return (data,)
+    halves = (data[offset : offset + _HALF_BYTES] for offset in _OFFSETS)
+    return tuple(half.rstrip(b"\x00") for half in halves)
+
+
 def _half(seen: Seen) -> bytes:
     if len(seen.note) > _HALF_BYTES:
         raise Malformed("the checkpoint is too long to be kept")

@@ -1,7 +1,6 @@
 """What an operator does when the ledger and what is remembered of it disagree."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,7 +23,7 @@ def adopt_head(
     that a peer or a monitor has. If the ledger does not contain it, or what is in the
     file after all, all signers stop.
     """
-    seen = _remembered(ledger, known)
+    seen = [*_remembered(ledger), *([] if known is None else [known])]
     return _remember(ledger, store.append([], seen=seen).growth.tree)
 
 
@@ -35,8 +34,8 @@ class Copy:
     leaves: Sequence[bytes] = ()
     first: int = 0
     """The index of the first of them."""
-    known: Seen | None = None
-    """Its checkpoint."""
+    known: Sequence[Seen] = ()
+    """Its checkpoint, and those that others have."""
 
 
 def recover(
@@ -50,8 +49,8 @@ def recover(
 ) -> Recovered:
     """Take lost entries back from a copy, and let the signers go on.
 
-    The ledger must then contain all that is known: the copy's checkpoint, this signer's
-    newest and the one that stopped it; otherwise nothing changes, and `LedgerStopped`
+    The ledger must then contain all that is known: by the copy, by this signer's newest
+    checkpoint and by the one that stopped it; else nothing changes, and `LedgerStopped`
     is raised. Revoked are from then on what somebody's KRL says, and what came back
     without its record.
     """
@@ -63,7 +62,7 @@ def recover(
         return Place(EntryKind.ADMINISTRATION, time, content, None)
 
     head = store.log_head()
-    seen = [*_remembered(ledger, copy.known), *evidence_in(head, ledger.signer)]
+    seen = [*_remembered(ledger), *copy.known, *evidence_in(head, ledger.signer)]
     if head.stopped is not None and not seen:
         raise Conflict(
             "nobody has said how far the ledger was, so entries may be missing",
@@ -77,11 +76,11 @@ def recover(
     return recovered
 
 
-def _remembered(ledger: Ledger, known: Seen | None) -> list[Seen]:
-    seen = [] if known is None else [known]
-    with suppress(StoreUnavailable):  # lost, or unreadable
-        seen.append(ledger.high_water.newest())
-    return seen
+def _remembered(ledger: Ledger) -> list[Seen]:
+    try:
+        return [ledger.high_water.newest()]
+    except StoreUnavailable:  # lost, or unreadable
+        return []
 
 
 def _remember(ledger: Ledger, tree: CompactTree) -> SignedCheckpoint:

@@ -393,6 +393,35 @@ def test_a_folder_without_a_copy_is_said_in_words(taken_back, tmp_path, capsys):
     assert "there is no copy of a ledger" in capsys.readouterr().err
 
 
+def test_nobody_goes_on_from_behind_what_another_signer_knows(
+    taken_back, tmp_path, capsys
+):
+    _idp, config_file = taken_back
+    config = ["--config", str(config_file)]
+    peer = (tmp_path / "ca/high-water").rename(tmp_path / "high-water of a peer")
+    content = peer.read_bytes()
+    assert main(["ledger", "adopt-head", *config]) == 0
+    assert main(["restore", "--stop", *config]) == 0
+    known = ["--checkpoint", str(peer)]
+
+    assert main(["ledger", "verify", *known, *config]) == 9
+    assert main(["ledger", "recover", *known, "--yes", *config]) == 1
+
+    assert "a checkpoint of 4 entries" in capsys.readouterr().err
+    with opened(config_file) as authority:
+        assert authority.store.log_head().stopped is not None
+    planned = [str(tmp_path / "roots.new"), *known]
+    assert main(["ledger", "recover", "--new-log", *planned, *config]) == 0
+    assert "at 4 entries" in capsys.readouterr().out
+    peer.write_bytes(bytes(4096) + content[4096:])  # the power went in the middle
+    copy = str(tmp_path / "copy")
+    assert main(["ledger", "recover", copy, *known, "--yes", *config]) == 0
+    assert main(["ledger", "adopt-head", *known, *config]) == 0
+    peer.write_bytes(bytes(8192))
+    assert main(["ledger", "adopt-head", *known, *config]) == 1
+    assert str(peer) in capsys.readouterr().err
+
+
 def test_an_operator_adopts_the_head_with_and_without_a_checkpoint(
     taken_back, tmp_path, capsys
 ):

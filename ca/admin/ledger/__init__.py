@@ -35,9 +35,9 @@ usage: ca-admin ledger COMMAND [OPTIONS]
                       or one that lost its high-water file
 
   --index             of show: the entry at this index instead of a serial
-  --checkpoint FILE   of verify: a checkpoint that somebody has, such as a laptop or a
-                      monitor, which the ledger must contain; again for more; of
-                      adopt-head: one that a peer or a monitor has
+  --checkpoint FILE   of verify and recover: a checkpoint that somebody has, such as a
+                      laptop or a monitor, or another signer's high_water_file, which
+                      the ledger must contain; again for more; of adopt-head: one
   --key LINE          of monitor and verify DIR: the ledger's verifier key, which export
                       prints; again for more; URL is then where its checkpoint is
   --pin SHA256:...    of monitor: the root key's fingerprint, for the keys that the CA

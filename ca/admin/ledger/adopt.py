@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ca.admin.command import DONE, Options, Output, Parser, add_common
+from ca.admin.ledger.keys import read_checkpoints
 from ca.admin.ledger.recover import opened_ledger
-from ca.errors import Misconfigured
 from ca.ledger.recovery import adopt_head
 
 
@@ -19,7 +19,7 @@ def run(options: Options, output: Output) -> int:
     with opened_ledger(options) as (store, ledger):
         known = None
         if options.checkpoint is not None:
-            known = ledger.signer.recognise(_read(options.checkpoint))
+            known = max(read_checkpoints(options.checkpoint, ledger.signer.recognise))
         checkpoint = adopt_head(ledger, store, known=known).checkpoint
         file = ledger.high_water.file
     output.result(
@@ -29,10 +29,3 @@ def run(options: Options, output: Output) -> int:
     if known is None:
         output.note("whether entries were missing, only a checkpoint can tell")
     return DONE
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"cannot read {file}: {error.strerror}") from error

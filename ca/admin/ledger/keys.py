@@ -1,12 +1,17 @@
 """Whose signature under a checkpoint counts, and what the ledger says under it."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
 
 from ca import ssh_signature, wire
 from ca.bundle import Roots
 from ca.certificate import parse_line
 from ca.checkpoint import Checkpoint, NoteKey, open_checkpoint, parse_key, parse_note
-from ca.errors import Malformed, SignatureInvalid
+from ca.errors import Malformed, Misconfigured, SignatureInvalid
+from ca.ledger.high_water import notes_in
+
+T = TypeVar("T")
 
 _TYPE = "ssh-ed25519"
 
@@ -40,6 +45,27 @@ def open_note(data: bytes, keys: Iterable[NoteKey]) -> Checkpoint:
         if (key.name, key.key_id) in names:
             return open_checkpoint(note, key, verify=_verifier(key))
     raise SignatureInvalid("the checkpoint is not signed by a key of this ledger")
+
+
+def read_checkpoints(file: Path, open_: Callable[[bytes], T]) -> list[T]:
+    """Return what `open_` makes of the checkpoints that somebody brought in a file.
+
+    A note, or a signer's high-water file, of which one half may be torn. Raises
+    `Misconfigured` where there is none.
+    """
+    try:
+        notes = notes_in(file.read_bytes())
+    except OSError as error:
+        raise Misconfigured(f"cannot read {file}: {error.strerror}") from error
+    found, wrong = [], ""
+    for note in notes:
+        try:
+            found.append(open_(note))
+        except (Malformed, SignatureInvalid) as error:
+            wrong = error.detail
+    if not found:
+        raise Misconfigured(f"{file}: {wrong}")
+    return found
 
 
 def _verifier(key: NoteKey) -> Callable[[bytes, bytes], None]:

@@ -5,7 +5,7 @@ done in two steps, and the root key signs in between (`ca.ledger.new_log`).
 """
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,18 +22,19 @@ from ca.admin.command import (
     config_file,
 )
 from ca.admin.files import replace_file
+from ca.admin.ledger.keys import read_checkpoints
 from ca.admin.ledger.source import verify_signed
 from ca.authority import checkpoint_signer, open_ledger
 from ca.bundle import Roots
 from ca.config import Config, load_config
 from ca.errors import CAError, Conflict, Misconfigured
 from ca.krl import Runs
-from ca.ledger import HighWater, Ledger
+from ca.ledger import CheckpointSigner, HighWater, Ledger
 from ca.ledger.new_log import OldLog, begin, closes, plan, spelled
 from ca.ledger.recovery import Copy, adopt_head, recover
 from ca.mirror import Mirror
 from ca.signing_key import SigningKey, open_key
-from ca.store import Forgotten, Recovered, Store
+from ca.store import Forgotten, Recovered, Seen, Store
 from ca.trust import SignedRoots, load_roots
 from ca.trust.published import PublishedKRL, forgotten_in, prove_published
 
@@ -42,6 +43,9 @@ def add_arguments(parser: Parser) -> None:
     """Say what may be typed behind `recover`."""
     parser.add_argument("folder", metavar="DIR", nargs="?", type=Path)
     parser.add_argument("--new-log", metavar="FILE", type=Path)
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, action="append", default=[]
+    )
     krl = parser.add_mutually_exclusive_group()
     krl.add_argument("--krl", metavar="FILE", type=Path)
     krl.add_argument("--no-krl", action="store_true")
@@ -56,7 +60,7 @@ def run(options: Options, output: Output) -> int:
     place close the one in the database, begin the new one.
     """
     mirror = None if options.folder is None else Mirror(options.folder)
-    with _opened(options) as opened:
+    with _opened(options, options.checkpoint) as opened:
         if options.new_log is not None:
             _plan(opened, mirror, options.new_log, output)
             return DONE
@@ -77,6 +81,8 @@ class _Opened:
     signed_roots: SignedRoots
     online_key: SigningKey
     store: Store
+    brought: Sequence[Path] = ()
+    """Files with checkpoints that others have."""
 
     @property
     def roots(self) -> Roots:
@@ -87,25 +93,35 @@ class _Opened:
         """Open the log that the roots name."""
         return open_ledger(self.config, self.store, self.roots, self.online_key)
 
+    def known(self, signer: CheckpointSigner) -> list[Seen]:
+        """Return the checkpoints that others have."""
+        return [
+            seen
+            for file in self.brought
+            for seen in read_checkpoints(file, signer.recognise)
+        ]
+
     def old_log(
         self, mirror: Mirror | None, forgotten: Forgotten | None = None
     ) -> OldLog:
         """Return the log that the database holds, which roots may have closed."""
         origin = self.store.log_head().origin or self.roots.log_origin
         signer = checkpoint_signer(self.roots, self.online_key, origin=origin)
-        known = [] if mirror is None else [signer.recognise(_note(mirror))]
+        known = self.known(signer)
+        if mirror is not None:
+            known.append(signer.recognise(_note(mirror)))
         high_water = HighWater(self.config.high_water_file, recognise=signer.recognise)
         return OldLog(self.store, signer, high_water, known, forgotten or Forgotten())
 
 
 @contextmanager
-def _opened(options: Options) -> Iterator[_Opened]:
+def _opened(options: Options, brought: Sequence[Path] = ()) -> Iterator[_Opened]:
     config = load_config(config_file(options))
     online_key = open_key(config.online_key)
     roots = load_roots(config.roots_file)
     store = Store.open(config.database_url, password_file=config.database_password_file)
     try:
-        yield _Opened(config, roots, online_key, store)
+        yield _Opened(config, roots, online_key, store, brought)
     finally:
         store.close()
 
@@ -187,9 +203,9 @@ def _take_back(
 ) -> None:
     ledger, store = opened.ledger(), opened.store
     before = store.log_head().tree.size
-    copy = None
+    copy = Copy(known=opened.known(ledger.signer))
     if mirror is not None:
-        known = ledger.signer.recognise(_note(mirror))
+        known = [*copy.known, ledger.signer.recognise(_note(mirror))]
         copy = Copy(list(mirror.log().new_leaves(before)), before, known)
     recovered = recover(
         ledger,

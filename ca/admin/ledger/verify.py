@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from ca.admin.command import (
@@ -13,7 +14,7 @@ from ca.admin.command import (
     add_common,
     config_file,
 )
-from ca.admin.ledger.keys import keys_of, open_note, parse_keys
+from ca.admin.ledger.keys import keys_of, open_note, parse_keys, read_checkpoints
 from ca.audit import MISSING, Damage, SerialCheck, check_tree, joined
 from ca.checkpoint import Checkpoint, NoteKey
 from ca.config import Config, load_config
@@ -40,7 +41,11 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Options, output: Output) -> int:
     """Check all there is; print what is wrong."""
     keys = _keys(options)
-    brought = [_brought(Path(name), keys) for name in options.checkpoint]
+    brought = [
+        checkpoint
+        for name in options.checkpoint
+        for checkpoint in read_checkpoints(Path(name), partial(open_note, keys=keys))
+    ]
     if options.folder is None:
         config = load_config(config_file(options))
         brought += _remembered(config, keys, output)
@@ -61,15 +66,6 @@ def _keys(options: Options) -> tuple[NoteKey, ...]:
     if options.key:
         return parse_keys(options.key)
     return keys_of(load_roots(load_config(config_file(options)).roots_file).roots)
-
-
-def _brought(file: Path, keys: tuple[NoteKey, ...]) -> Checkpoint:
-    try:
-        return open_note(file.read_bytes(), keys)
-    except OSError as error:
-        raise Misconfigured(f"cannot read {file}: {error.strerror}") from error
-    except (Malformed, SignatureInvalid) as error:
-        raise Misconfigured(f"{file}: {error.detail}") from error
 
 
 # --- A copy in a folder -----------------------------------------------------------
