@@ -1,9 +1,11 @@
 """Everything that a signer works with, opened once from a `Config`."""
 
 import logging
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from functools import partial
 
+from ca.agreement import Agreement
 from ca.bundle import Roots
 from ca.certificate import parse_line
 from ca.config import Config
@@ -25,12 +27,14 @@ def read_policy(config: Config) -> Policy:
     """Read the policy file and run its tests; raise `Misconfigured`."""
     file = config.policy_file
     try:
-        text = file.read_bytes()
+        with file.open("rb") as opened:
+            text = opened.read()
+            changed = os.fstat(opened.fileno()).st_mtime_ns // 1000
     except OSError as error:
         raise Misconfigured(f"cannot read {file}: {error.strerror}") from error
     try:
         issuers = frozenset(issuer.name for issuer in config.issuers)
-        return load_policy(text, issuers=issuers)
+        return replace(load_policy(text, issuers=issuers), changed=changed)
     except Misconfigured as error:
         raise Misconfigured(f"{file}: {error.detail}", hint=error.hint) from error
 
@@ -49,6 +53,7 @@ class Authority:
     store: Store
     ledger: Ledger
     limits: Limits
+    agreement: Agreement
     user_ca_key: SigningKey
     host_ca_key: SigningKey | None
     trust: Trust
@@ -76,6 +81,9 @@ class Authority:
             found += self.trust.problems()
         except CAError as error:
             found.append(error.detail)
+        # Whoever cannot serve anyway sends nobody else out of service.
+        if not found and (other := self.agreement.problem(self.policy)):
+            found.append(other)
         return found
 
 
@@ -117,6 +125,7 @@ def open_authority(config: Config, *, before: Authority | None = None) -> Author
         store=store,
         ledger=ledger,
         limits=limits,
+        agreement=Agreement(store),
         user_ca_key=user_ca_key,
         host_ca_key=host_ca_key,
         trust=Trust(

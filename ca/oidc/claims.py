@@ -78,7 +78,7 @@ def find_client(
     party = claims.get("azp", audiences[0])
     # Several audiences could each use the token unless `azp` says who may
     # (OpenID Connect Core 1.0, 3.1.3.7); with one, it must not say another.
-    if len(audiences) > 1 and ("azp" not in claims or party not in audiences):
+    if len(audiences) > 1 and "azp" not in claims:
         raise TokenAudienceWrong("the token was made for several clients")
     for client in clients:
         if client.binding is not Binding.AUDIENCE:

@@ -121,6 +121,8 @@ class Policy:
     reserved: frozenset[str]
     """Principals that no template may turn into: `root` and all that are written.
     Otherwise whoever gets the mailbox deploy@ would be deploy."""
+    changed: int = 0
+    """When its file was last changed, in microseconds; 0 where it is from no file."""
 
     def known(self, identity: Identity) -> Identity:
         """Return the identity with the groups of `[people]` if its issuer sent none."""

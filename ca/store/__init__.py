@@ -14,6 +14,7 @@
     requests    what a signed request needs: a record, and an id spent once
     change      one entry, and the rows that it is about
     hosts       the registry of hosts, and join tokens
+    policies    by which policy each process decides
     pages       certificates on record, newest first, a page at a time
     engine      how the database at a URL is opened: `sqlite` or `postgresql`
     transactions  how a transaction is run, and run again
@@ -39,6 +40,7 @@ from ca.store.hosts import JoinToken, Reported, StoredHost
 from ca.store.lost import Forgotten
 from ca.store.new_log import NewLog
 from ca.store.pages import Span, StoredCertificate
+from ca.store.policies import PolicyInUse
 from ca.store.recover import Recovered, Recovery
 from ca.store.requests import Recorded
 from ca.store.revoked import Act, Block, Decide, Revocations, RevokedSerial
@@ -58,6 +60,7 @@ __all__ = [
     "JoinToken",
     "LogHead",
     "NewLog",
+    "PolicyInUse",
     "PublicationMark",
     "PublishedCurrent",
     "Recorded",

@@ -15,6 +15,7 @@ from ca.store import (
     buckets,
     erase,
     pages,
+    policies,
     requests,
     revoked,
     tables,
@@ -364,6 +365,14 @@ class Store:
         Never refuses: what is counted here has happened.
         """
         return self._database.write(lambda c, _head: buckets.take_all(c, takes))
+
+    def tell_policy(
+        self, mine: policies.PolicyInUse, *, forget_before: int
+    ) -> list[policies.PolicyInUse]:
+        """Tell by which policy a process decides; return what the others have told."""
+        return self._database.write(
+            lambda c, _head: policies.tell(c, mine, forget_before=forget_before)
+        )
 
     def forget(self, *, tokens_before: int, now: int) -> int:
         """Delete what has no more effect; return how many uses of tokens.

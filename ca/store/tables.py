@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -198,6 +198,16 @@ join_tokens = Table(
 )
 """What registers one host each, and for which id and names; null for any id. The token
 itself is stored nowhere."""
+
+policies_in_use = Table(
+    "policies_in_use",
+    metadata,
+    Column("process", LargeBinary(16), primary_key=True),
+    Column("policy_sha256", String(64), nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+)
+"""By which policy each process decides (`ca.store.policies`)."""
 
 trust_blobs = Table(
     "trust_blobs",

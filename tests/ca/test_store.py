@@ -255,6 +255,7 @@ def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
         "ALTER TABLE ledger_head DROP COLUMN revocation_mark",
         "DROP TABLE tree_nodes",
         "DROP TABLE lost_serials",
+        "DROP TABLE policies_in_use",
         "ALTER TABLE ledger_head DROP COLUMN origin",
         "ALTER TABLE ledger_head DROP COLUMN stopped",
         "ALTER TABLE ledger_head DROP COLUMN tokens_from",
