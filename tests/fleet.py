@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from ca.certificate import CertificateType, parse_line, render_line
@@ -30,6 +31,7 @@ from tests.certificates import ThrowawayCA, certificate
 from tests.targets import PASSWORD, Login, Target
 
 NONCE = "0123456789abcdef"
+_SERIALS = count(1 << 40)
 EMPTY_KRL = b"SSHKRL\n\0" + (1).to_bytes(4) + bytes(32)
 """What `ssh-keygen -k` writes without keys, but for the time (PROTOCOL.krl)."""
 
@@ -82,6 +84,7 @@ class Office:
                 self.ca.certify(
                     certificate(
                         subject_key=parse_line(key),
+                        serial=next(_SERIALS),
                         principals=canary.principals,
                         valid_after=now - 60,
                         valid_before=now + 600,

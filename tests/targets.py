@@ -56,7 +56,7 @@ Include /etc/ssh/sshd_config.d/*.conf
 Port {port}
 ListenAddress {address}
 HostKey /etc/ssh/ssh_host_ed25519_key
-PidFile none
+PidFile /run/sshd.pid
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no

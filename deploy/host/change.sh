@@ -37,7 +37,9 @@ fail() {
     exit 1
 }
 sum() { if [ -f "$1" ]; then cksum <"$1" | awk '{ print $1 "-" $2 }'; else echo absent; fi; }
-beside() { echo "$(dirname "$1")/.$(basename "$1").daypass"; }
+# Where the new stands beside the old: by the name of the change, since somebody who is
+# refused the lock cleans up after themselves, and after nobody else.
+beside() { echo "$(dirname "$1")/.$(basename "$1").$id.daypass"; }
 # Down to the disk, with the name of the file; a `sync` that takes no files syncs all.
 flush() { sync "$1" "$(dirname "$1")" 2>/dev/null || sync; }
 # Many at once are one turn of the disk: `later` notes what `flush_noted` takes there.

@@ -8,11 +8,12 @@ import asyncio
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deploy.apply import STEPS, apply
+from deploy.apply import STEPS, apply, prove
 from deploy.desired import DesiredHost
 from deploy.failure import HostUnreachable, NotProved, PlanChanged, StepFailed
 from tests.fleet import Office
@@ -132,6 +133,46 @@ def test_a_host_is_as_it_was_when_all_is_cut_after_a_step(step, office, target):
 def _is_sshds(name):
     """Say whether a file is the configuration's, and not the CA's or half-written."""
     return name.startswith(CONFIGURED) and not Path(name).name.startswith(".")
+
+
+@pytest.mark.parametrize("left", ["armed", "rolling"])
+def test_a_machine_that_goes_down_takes_back_what_nobody_proved(left, office, target):
+    before = target.snapshot(*CONFIGURED)
+    on_reboot = target.path("etc/cron.d/daypass-rollback")
+
+    async def cut():
+        async with office.on("t0") as visit:
+
+            def observe(done):
+                if done == "reload":
+                    visit.root.connection.abort()
+                    raise Cut
+
+            with pytest.raises(Cut):
+                await visit.apply(DESIRED, observe)
+
+    run(cut())
+    assert target.snapshot(*CONFIGURED) != before
+    go_down()
+    command = on_reboot.read_text().removeprefix("@reboot root ")
+    folder = Path(command.split()[1]).parent
+    target.path(f"{folder}/armed"[1:]).rename(target.path(f"{folder}/{left}"[1:]))
+
+    subprocess.run(["ssh", "-F", office.config, "t0", command], check=True)
+
+    assert target.snapshot(*CONFIGURED) == before
+    assert lets_in(office)
+    assert not on_reboot.exists()
+    assert not target.locks
+
+
+def go_down():
+    """End the clocks as a power cut does: they do nothing any more."""
+    for process in clocks():
+        status = Path(f"/proc/{process}/status").read_text()
+        parent = int(status.partition("PPid:")[2].split()[0])
+        os.kill(parent, signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
 
 
 def test_the_clock_runs_out_by_itself(office, target):
@@ -265,6 +306,20 @@ def test_a_client_that_knows_the_host_ca_alone_knows_the_host(office, target):
     assert said.stdout == "in\n", said.stderr
 
 
+def test_a_host_that_shows_another_certificate_is_not_proved(office, target):
+    certified = DesiredHost(DESIRED.accounts, host_certificate=True)
+    stranger = Office(office.folder, office.login)
+
+    async def work():
+        async with office.on("t0") as visit:
+            seen = await visit.plan(certified)
+            operator = replace(office.operator(), host_ca_keys=(stranger.ca.line,))
+            await prove(visit.root, visit.way, seen, operator)
+
+    with pytest.raises(NotProved, match="that knows the host CA does not know t0"):
+        run(work())
+
+
 def test_an_account_that_is_not_named_any_more_takes_no_certificate(office, target):
     fewer = DesiredHost({"deploy": ("ops",)})
 
@@ -276,3 +331,21 @@ def test_an_account_that_is_not_named_any_more_takes_no_certificate(office, targ
     }
     folder = target.path("etc/ssh/daypass/principals")
     assert {p.name: p.read_text() for p in folder.iterdir()} == {"deploy": "ops\n"}
+
+
+def test_of_two_who_come_at_once_at_most_one_changes_a_host(office, target):
+    wanted = [DesiredHost({"deploy": (name,)}) for name in ("ada", "grace")]
+
+    async def both():
+        return await asyncio.gather(
+            *(deploy(office, one) for one in wanted), return_exceptions=True
+        )
+
+    ended = run(both())
+
+    refused = [e for e in ended if isinstance(e, BaseException)]
+    assert refused
+    assert all("locked: " in str(e) or "changed: " in str(e) for e in refused)
+    assert not target.locks
+    assert clocks() == []
+    assert lets_in(office)

@@ -11,15 +11,26 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from client.api import CA
-from tests.authority import LOOPBACK, ROOT, Signer, make_ca, request_of, write_whole
+from signer.app import create_app
+from tests.authority import (
+    LOOPBACK,
+    ROOT,
+    Signer,
+    make_ca,
+    opened,
+    request_of,
+    write_whole,
+)
+from tests.client.a_terminal import on_a_terminal
 from tests.fakes import FakeIdP
 from tests.sshd import free_port, make_key
-from tests.targets import Target, make_login
+from tests.targets import Target, make_login, wait_until
 
 pytestmark = [
     pytest.mark.openssh,
@@ -235,6 +246,80 @@ def test_a_host_shows_a_certificate_of_the_host_ca(desk, hosts):
     assert two.path("etc/cron.d/daypass-renew").exists()
 
 
+def renewal_of(host: Target, name: str, origin: str, at: datetime) -> bytes:
+    """Return how a host asks for a certificate, signed as its script does."""
+    key = host.path("etc/ssh/ssh_host_ed25519_key")
+    public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+    text = (
+        f"daypass-host-renewal-v1\nhost {name}\norigin {origin}\nkey {public}\n"
+        f"time {at.timestamp():.0f}\n"
+    )
+    signed = subprocess.run(
+        ["ssh-keygen", "-Y", "sign", "-n", "daypass-host", "-f", key],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return (text + signed.stdout).encode()
+
+
+def test_a_client_with_one_line_about_the_ca_knows_a_host_while_it_is_certified(
+    desk, hosts, signer
+):
+    _, (_, two) = hosts
+    served, _ = signer
+    certificate = two.path("etc/ssh/ssh_host_ed25519_key-cert.pub")
+    with CA(served.url) as ca:
+        trusted = ca.bundle(ca.unverified_root_fingerprint()).roots.host_ca[0].key
+    (desk.folder / "ca_alone").write_text(f"@cert-authority web1,web2 {trusted}\n")
+    only = ["UserKnownHostsFile=ca_alone", "HostKeyAlias=web2", "BatchMode=yes"]
+    options = [word for one in only for word in ("-o", one)]
+
+    def login(command: str = "echo in") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ssh", *options, "-F", "ssh_config", "web2", command],
+            cwd=desk.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    enrolled = certificate.read_text()
+    assert login().stdout == "in\n"
+    # Not yet due: the host's own script leaves it.
+    assert login("daypass-pull --renew").returncode == 0
+    assert certificate.read_text() == enrolled
+
+    # As it would be had the host been off for two hours: the rule gives it one.
+    then = datetime.now(UTC) - timedelta(hours=2)
+    with opened(served.config_file) as authority:
+        asked = (
+            create_app(authority, clock=lambda: then)
+            .test_client()
+            .post(
+                "/v1/host-certificates/renew",
+                data=renewal_of(two, "web2", served.url, then),
+                content_type="text/plain",
+            )
+        )
+    assert asked.status_code == 200, asked.data
+    certificate.write_text(asked.text)
+    reload = ["ssh", "-F", "ssh_config", "web2", f"kill -HUP {two.listener}"]
+    subprocess.run(reload, cwd=desk.folder, check=True)
+    wait_until(lambda: "expired" in login().stderr, 20)
+
+    renew = ["ssh", "-F", "ssh_config", "web2", "daypass-pull --renew"]
+    renewed = subprocess.run(
+        renew, cwd=desk.folder, capture_output=True, text=True, check=False
+    )
+
+    assert renewed.returncode == 0, renewed.stderr
+    assert "host certificate renewed" in renewed.stderr
+    assert login().stdout == "in\n"
+    assert certificate.read_text() not in {enrolled, asked.text}
+
+
 def test_drift_has_an_exit_code_of_its_own(desk, hosts):
     _, (one, _) = hosts
     path = one.path("etc/ssh/sshd_config.d/05-daypass.conf")
@@ -261,6 +346,32 @@ def test_it_is_undone_as_the_documents_say(desk, hosts):
     assert list(two.path("etc/ssh/sshd_config.d").iterdir())
     assert "web1: does not trust the CA\n" in told.stdout
     assert "web2: trusts 1 CA keys\n" in told.stdout
+
+
+def test_it_is_undone_on_a_console_as_the_documents_say(desk, hosts):
+    _, (_, two) = hosts
+    text = (ROOT / "docs/operating.md").read_text()
+    section = text.partition("\n## Undo it\n")[2].partition("\n## ")[0]
+    console = next(
+        block
+        for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+        if "change.sh" in block
+    )
+
+    said = subprocess.run(
+        ["ssh", "-F", "ssh_config", "web2", "sh -e"],
+        cwd=desk.folder,
+        input=console,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.endswith("restored, and sshd has read it\n")
+    assert not list(two.path("etc/ssh/sshd_config.d").iterdir())
+    told = desk.type("ca-deploy status --limit web2")
+    assert "web2: does not trust the CA\n" in told.stdout
 
 
 def test_a_key_without_the_role_proves_nothing_and_changes_nothing(desk, hosts, signer):
@@ -310,4 +421,14 @@ def test_a_host_key_is_shown_and_never_taken_in_silence(desk, hosts):
     assert said.returncode == 2
     assert said.stderr.count("SHA256:") == 2
     assert known.read_text() == ""
+
+    # Somebody who is there is asked, and what they believe is written down.
+    line = [sys.executable, "-m", "deploy", "plan", "--ssh-config", "ssh_config"]
+    shown = on_a_terminal([*line, "--accept-new"], typed="yes\n", cwd=desk.folder)
+
+    assert shown.status == 0, shown.text
+    assert "type yes to trust these 2 keys" in shown.text
+    assert "2 hosts: " in shown.text, "the table"
+    written = {line.strip() for line in known.read_text().splitlines()}
+    assert written == {line.strip() for line in before.splitlines()}
     known.write_text(before)

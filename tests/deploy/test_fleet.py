@@ -14,7 +14,7 @@ from deploy.inventory import Host, Resolver
 from deploy.planned import Change, Effect, Kind, Plan
 from deploy.root import Password
 from deploy.status import describe
-from deploy.waves import Outcome, Seen, waves
+from deploy.waves import Outcome, Seen, Tally, waves
 from tests.fleet import Office
 from tests.known import facts
 from tests.targets import MAIN, Target, make_login
@@ -51,6 +51,33 @@ def test_a_host_with_nothing_to_change_is_no_canary():
     fleet = [seen("a", changes=False), seen("b"), Seen(Host("c", frozenset()))]
 
     assert [each.host.name for each in next(iter(waves(fleet)))] == ["b"]
+
+
+def test_no_host_begins_once_too_many_have_failed():
+    tally = Tally(max_fail=1)
+    tally.outcomes["a"] = Outcome.FAILED
+
+    assert tally.reason_to_stop(seen("b")) is None
+    tally.outcomes |= {"b": Outcome.UNSEEN, "c": Outcome.BLOCKED}
+    assert tally.reason_to_stop(seen("d")) is None
+    tally.outcomes["d"] = Outcome.FAILED
+    assert tally.reason_to_stop(seen("e")) == "too many others failed"
+
+
+def test_where_the_first_of_a_kind_failed_no_other_of_it_begins():
+    tally = Tally(max_fail=9)
+    tally.outcomes |= {"a": Outcome.FAILED, "b": Outcome.PROVED}
+    tally.judge_canaries([seen("a"), seen("b", "odd")])
+
+    assert tally.reason_to_stop(seen("c")) == "the first host of its kind failed"
+    assert tally.reason_to_stop(seen("d", "odd")) is None
+
+
+def test_hosts_that_are_done_are_no_part_of_a_wave():
+    done = [seen(f"a{n:02}", changes=False) for n in range(60)]
+    fleet = [*done, *(seen(f"b{n:02}") for n in range(40))]
+
+    assert [len(wave) for wave in waves(fleet)] == [1, 2, 10, 27]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +165,8 @@ class TestOnHosts:
         assert run.said("t1") == " the first host of its kind failed"
 
     def test_the_first_of_each_kind_is_proved_before_the_rest(self, office, targets):
-        run = Run(office)
+        # One at a time: the others wait, in one event loop and then in another.
+        run = Run(office, parallel=1)
 
         outcomes = run.roll_out()
 
@@ -152,11 +180,14 @@ class TestOnHosts:
     def test_the_proof_holds_at_any_time_and_drift_is_named(self, office, targets):
         path = targets[1].path("etc/ssh/daypass/principals/deploy")
         path.write_text("intruder\n")
+        targets[2].write("etc/ssh/daypass/status", "result=ok\nchecked=1\n")
         run = Run(office)
 
         outcomes = run.verify()
 
-        assert outcomes["t0"] is outcomes["t2"] is Outcome.PROVED
+        assert outcomes["t0"] is Outcome.PROVED
+        assert outcomes["t2"] is Outcome.FAILED
+        assert "it has not pulled for" in run.said("t2")
         assert outcomes["t1"] is Outcome.FAILED
         assert "/etc/ssh/daypass/principals/deploy" in run.said("t1")
         path.write_text("dev\n")

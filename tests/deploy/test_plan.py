@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ca.certificate import CertificateType, parse_line, render_line
+from deploy import pulling
 from deploy.desired import DesiredHost, GroupTable, Source, Taken, UserTable
 from deploy.facts import Account, parse_facts
 from deploy.failure import BadReport
@@ -353,6 +354,27 @@ def test_why_a_host_cannot_pull_is_said(changes, said):
     assert any(said in risk for risk in made.risks)
     assert made.register is None
     assert not any("pull" in change.path for change in made.changes)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("", []),
+        (f"result=kept\nchecked={NOW - 590}\n", []),
+        (
+            f"checked={NOW - 660}\n",
+            ["it has not pulled for 11 min: see its timer or cron"],
+        ),
+        (
+            f"checked={NOW}\nalarm=yes\ndetail=current 7 expired\n",
+            ["its trust bundle is out of date: current 7 expired"],
+        ),
+    ],
+)
+def test_a_host_that_has_stopped_pulling_is_found(status, said):
+    known = facts(files={"/etc/ssh/daypass/status": text(status)})
+
+    assert list(pulling.signs_of_standstill(known)) == said
 
 
 def test_a_name_that_is_no_host_id_is_said():
