@@ -66,6 +66,7 @@ def _run(options: Options, output: Output) -> int:
         "verify": commands.verify,
         "rollback": commands.rollback,
         "status": commands.status,
+        "authorized-keys": commands.authorized_keys,
     }[options.command]
     return command(options, output)
 

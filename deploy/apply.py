@@ -20,7 +20,7 @@ from ca.errors import CAError
 from deploy import proof
 from deploy.canaries import Canaries
 from deploy.desired import DesiredHost
-from deploy.facts import SCRIPT, Facts, parse_facts
+from deploy.facts import Facts, parse_facts, script
 from deploy.failure import Blocked, HostUnreachable, NotRoot, PlanChanged
 from deploy.host_certificate import Certify, Named
 from deploy.plan import make_plan
@@ -53,7 +53,7 @@ class Operator:
 
 async def gather(root: Root, questions: tuple[str, ...]) -> Facts:
     """Return what a host is. Changes nothing there."""
-    return parse_facts(await root.run(SCRIPT, questions))
+    return parse_facts(await root.run(script(questions), questions))
 
 
 async def plan(

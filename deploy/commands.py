@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.api import Misuse
-from deploy import ca, desired, host_keys, inventory
+from deploy import ca, desired, host_keys, inventory, key_report
 from deploy.apply import Operator
 from deploy.failure import NotRoot, PasswordNeeded, PlanChanged
 from deploy.fleet import Event, Fleet, Settings
@@ -119,6 +119,25 @@ def status(options: Options, output: Output) -> int:
     return _status(seen)
 
 
+def authorized_keys(options: Options, output: Output) -> int:
+    """List the keys that open accounts, take them away, or bring them back."""
+    if options.action != "report":
+        return _change(options, output, undo=options.action == "restore")
+    with _open(options, output, undo=True) as desk:
+        seen = desk.look()
+    found = [
+        place
+        for each in seen
+        if each.facts is not None
+        for place in key_report.places(
+            each.host.name, each.facts, desk.fleet.wanted(each.host)
+        )
+    ]
+    for document, text in key_report.describe(found):
+        output.result(document, text)
+    return _status(seen)
+
+
 @contextmanager
 def _open(options: Options, output: Output, *, undo: bool = False) -> Iterator[_Desk]:
     wanted = desired.load(Path(options.file))
@@ -131,6 +150,7 @@ def _open(options: Options, output: Output, *, undo: bool = False) -> Iterator[_
         max_fail=getattr(options, "max_fail", 0),
         become=options.become,
         undo=undo,
+        keys=options.command == "authorized-keys",
     )
     # What takes a change back, or only looks, has to work when the CA does not.
     trust = None if undo else ca.fetch_trust(wanted)
@@ -199,7 +219,7 @@ def _agree(options: Options, whole: str) -> None:
     elif options.plan != whole:
         raise PlanChanged(
             f"the plan is now {whole}, and not {options.plan}; nothing was changed",
-            hint=f"look at it above, then: ca-deploy {options.command} --plan {whole}",
+            hint=f"look at it above, then: ca-deploy {_typed(options)} --plan {whole}",
         )
 
 
@@ -224,6 +244,10 @@ def _ask_for_canaries(operator: Operator, seen: Sequence[Seen]) -> None:
         if each.plan is not None and each.facts is not None and not each.plan.blockers:
             operator.canaries.expect(each.plan.accounts, each.facts)
     operator.canaries.prepare()
+
+
+def _typed(options: Options) -> str:
+    return f"{options.command} {getattr(options, 'action', '')}".strip()
 
 
 def _status(seen: Sequence[Seen]) -> int:

@@ -28,6 +28,7 @@ from typing import Annotated
 import msgspec
 
 from client.api import Misuse, parse_pin
+from deploy.leftover import QUESTION
 
 PRINCIPAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
 """As in design invariant 7: sshd cuts lines at `#` and splits them at spaces."""
@@ -47,6 +48,14 @@ class Taken(StrEnum):
     """Put ours before it: whoever came in by it comes in no more."""
 
 
+class Keys(StrEnum):
+    """What to do with authorized keys of accounts that take certificates."""
+
+    KEEP = "keep"
+    RETIRE = "retire"
+
+
+_Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _Path = Annotated[str, msgspec.Meta(pattern=r"^(/[A-Za-z0-9_.+-]+)+$")]
 _Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\]$")]
@@ -85,6 +94,8 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: Mapping[str, GroupTable] = {}
     users: Mapping[str, UserTable] = {}
     sudoers: tuple[_Line, ...] = ()
+    authorized_keys: Keys | None = None
+    kept_keys: tuple[_Fingerprint, ...] = ()
     krl: bool | None = None
     host_certificate: bool | None = None
     pull: bool | None = None
@@ -129,6 +140,9 @@ class DesiredHost:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     users: Mapping[str, UserTable] = field(default_factory=dict)
     sudoers: tuple[str, ...] = ()
+    authorized_keys: Keys = Keys.KEEP
+    kept_keys: frozenset[str] = frozenset()
+    """Fingerprints of keys that stay where the others are retired."""
 
     @property
     def questions(self) -> tuple[str, ...]:
@@ -140,6 +154,7 @@ class DesiredHost:
             *(f"group={name}" for name in sorted(groups)),
             *(f"uid={u.uid}" for _, u in sorted(self.users.items()) if u.uid),
             *(f"gid={g.gid}" for _, g in sorted(self.groups.items()) if g.gid),
+            *([QUESTION] if self.authorized_keys is Keys.RETIRE else []),
         )
 
 
@@ -155,8 +170,8 @@ class Desired:
     def for_host(self, groups: Iterable[str]) -> DesiredHost:
         """Merge what concerns a host in these groups; raise `Misuse`.
 
-        Principals of one account add up, and lines for sudo. Of the rest, and of each
-        user, the last group by name decides.
+        Principals of one account, lines for sudo and kept keys add up. Of the rest, and
+        of each user, the last group by name decides.
         """
         mine = [
             self.host,
@@ -170,6 +185,7 @@ class Desired:
                 "drop_in": table.drop_in,
                 "taken": table.taken,
                 "host_certificate": table.host_certificate,
+                "authorized_keys": table.authorized_keys,
             }
             pulls = pulls if table.pull is None else table.pull
             settings |= {
@@ -186,6 +202,7 @@ class Desired:
             groups={k: group for table in mine for k, group in table.groups.items()},
             users=users,
             sudoers=tuple(dict.fromkeys(lines)),
+            kept_keys=frozenset(key for table in mine for key in table.kept_keys),
             source=Source(self.ca, self.pin) if pulls else None,
             **settings,  # type: ignore[arg-type]  # checked when they were read
         )

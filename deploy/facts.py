@@ -4,15 +4,23 @@ The report is read strictly: a record that we do not know, or none at its end, m
 that the script and this module do not fit, or that something on the host wrote into it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
 from deploy.failure import BadReport
+from deploy.leftover import QUESTION, RECORDS, Leftover, LeftoverDraft
 from deploy.people import PEOPLE, People, PeopleDraft
 
-SCRIPT = (resources.files("deploy") / "host" / "facts.sh").read_text()
-"""What prints the report; its arguments are SSH_CONNECTION and names of accounts."""
+_HOST = resources.files("deploy") / "host"
+_SCRIPT = (_HOST / "facts.sh").read_text()
+_LEFTOVER = (_HOST / "leftover.sh").read_text()
+
+
+def script(questions: Collection[str]) -> str:
+    """Return what prints the report; its arguments are SSH_CONNECTION and these."""
+    return _LEFTOVER + _SCRIPT if QUESTION in questions else _SCRIPT
+
 
 _HEADER = "daypass-facts-v1"
 _LONGEST = 16 << 20
@@ -106,6 +114,7 @@ class Facts:
     login: str = "root"
     """Who we came in as."""
     people: People = field(default_factory=People)
+    leftover: Leftover = field(default_factory=Leftover)
 
     def value(self, keyword: str, account: str = "") -> str:
         """Return what holds for a keyword; "none" where nothing does."""
@@ -181,6 +190,7 @@ class _Draft:
         self.options: list[str] = []
         self.unaccount: list[str] = []
         self.people = PeopleDraft()
+        self.leftover = LeftoverDraft()
         self.single: dict[str, object] = {}
 
     @property
@@ -197,6 +207,7 @@ class _Draft:
             "options": tuple(self.options),
             "unaccount": tuple(self.unaccount),
             "people": self.people.whole(),
+            "leftover": self.leftover.whole(),
         }
 
     def take(self, record: _Record) -> None:
@@ -222,6 +233,8 @@ class _Draft:
     def _rest(self, name: str, words: list[str], record: _Record) -> None:
         if name in PEOPLE:
             self.people.take(name, words, record.lines)
+        elif name in RECORDS:
+            self.leftover.take(name, words, record.lines)
         elif name == "undo":
             was_absent = words[0] == "absent"
             self.undo[" ".join(words[1:])] = None if was_absent else record.text

@@ -21,9 +21,11 @@ from deploy.facts import Facts
 from deploy.failure import Drift, PlanChanged
 from deploy.host_certificate import Named, names_of
 from deploy.inventory import Host, Resolver
+from deploy.leftover import QUESTION
 from deploy.plan import make_undo
 from deploy.planned import Plan
 from deploy.proof import Way
+from deploy.retirement import make_restoration, make_retirement
 from deploy.root import Password, Root, become_of
 from deploy.trust import Trust
 from deploy.waves import Outcome, Seen, Tally, waves
@@ -51,6 +53,8 @@ class Settings:
     become: str | None = None
     undo: bool = False
     """Take the last change back."""
+    keys: bool = False
+    """Ask about authorized keys, and take these away, or bring them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,10 @@ class Fleet:
         if each.plan.changes:
             paths = ", ".join(change.path for change in each.plan.changes)
             raise Drift(f"not as it should be: {paths}")
+        left = make_retirement(each.plan, each.facts, self.wanted(each.host)).changes
+        if left:
+            paths = ", ".join(change.path for change in left)
+            raise Drift(f"authorized keys are left: {paths}")
         if self.wanted(each.host).source is not None:
             for why in pulling.signs_of_standstill(each.facts):
                 raise Drift(why)
@@ -200,11 +208,18 @@ class Fleet:
     async def _plan(self, way: Way, root: Root, host: Host) -> tuple[Facts, Plan]:
         desired = self.wanted(host)
         if self.settings.undo or self.trust is None:
-            facts = await change.gather(root, desired.questions)
-            return facts, make_undo(host.name, facts)
+            facts = await change.gather(root, self._questions(desired))
+            undo = make_restoration if self.settings.keys else make_undo
+            return facts, undo(host.name, facts)
         endpoint = way.endpoint
         named = Named(host.name, names_of(endpoint.name, endpoint.address))
-        return await change.plan(root, named, desired, self.trust)
+        facts, plan = await change.plan(root, named, desired, self.trust)
+        if self.settings.keys:
+            plan = make_retirement(plan, facts, desired)
+        return facts, plan
+
+    def _questions(self, desired: DesiredHost) -> tuple[str, ...]:
+        return (*desired.questions, *([QUESTION] if self.settings.keys else []))
 
     def wanted(self, host: Host) -> DesiredHost:
         """Return what a host should be."""

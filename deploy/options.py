@@ -55,12 +55,14 @@ def parser() -> Parser:
             below.add_argument("--pin", required=True)
             below.add_argument("--json", action="store_true")
             continue
+        if name == "authorized-keys":
+            below.add_argument("action", choices=("report", "retire", "restore"))
         _add_common(below)
-        if name in {"apply", "rollback"}:
+        if name in {"apply", "rollback", "authorized-keys"}:
             below.add_argument("--plan")
             below.add_argument("--max-fail", type=_count, default=0)
             below.add_argument("--clock", type=_clock, default=_CLOCK_SECONDS)
-        if name in {"apply", "verify"}:
+        if name in {"apply", "verify", "authorized-keys"}:
             below.add_argument("--key", default="~/.ssh/daypass/default")
         if name == "plan":
             below.add_argument("--accept-new", action="store_true")

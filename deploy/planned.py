@@ -37,6 +37,8 @@ class Kind(StrEnum):
     CONFIG = "config"
     ACCOUNT = "account"
     """A user or a group: no file, but steps that the host's own programs do."""
+    KEYS = "keys"
+    """Authorized keys: read and written with the rights of whose they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Change:
     after: bytes | None
     mode: int | None = _ORDINARY
     """Of what comes; None for that of what is there."""
+    owner: str = ""
+    """Of authorized keys: the account with whose rights they are changed."""
 
     @property
     def diff(self) -> str:
@@ -107,6 +111,8 @@ class Plan:
     """Those that its host certificate has to prove, where it is to have one."""
     undoes: str | None = None
     """The name of the change that this takes back, if it does."""
+    slot: str = "last"
+    """Where a host remembers it: `last`, or `retired` for authorized keys."""
 
     @property
     def id(self) -> str:
@@ -119,7 +125,7 @@ class Plan:
                 if c.path not in _NEWS
             ],
             [(e.keyword, e.account, e.before, e.after) for e in self.effects],
-            [*self.blockers, *self.accounts.items(), self.undoes],
+            [*self.blockers, *self.accounts.items(), self.undoes, self.slot],
         ]
         return _hash(json.dumps(document).encode())[:_ID_DIGITS]
 

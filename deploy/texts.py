@@ -13,6 +13,9 @@ that does not let everybody in as it should takes the change back by itself.
   verify     prove the logins of every host, and name what is not as it should be
   rollback   bring sshd's configuration back to before the last change
   status     say what hosts trust, and since which change
+  authorized-keys
+             list every key that opens an account, move away what certificates have
+             replaced, bring it back
   render     print the lines of a TrustedUserCAKeys file
 
 examples:
@@ -20,6 +23,7 @@ examples:
   ca-deploy apply --limit db1.example.com
   ca-deploy apply --plan 3f2a9c0d11e8 --max-fail 2
   ca-deploy verify --json
+  ca-deploy authorized-keys report
   ca-deploy render https://ca.example.com --pin SHA256:… > trusted_user_ca_keys
 
 All but render read deploy.toml (--file) and the inventory, hosts (--inventory). Both
@@ -95,6 +99,21 @@ was the last, and who is changing it now. Asks only the hosts.
 
 {_COMMON}"""
 
+AUTHORIZED_KEYS = f"""\
+usage: ca-deploy authorized-keys report | retire | restore [OPTIONS]
+
+What to do about the keys that people were given before there were certificates.
+
+  report     list each key that opens an account: its fingerprint, whose it says it
+             is, when the host's logs have it last, what is weak about it, and why sshd
+             would not take it; changes nothing, and asks only the hosts
+  retire     move away the keys of accounts that take certificates, where deploy.toml
+             has authorized_keys = "retire"; but for kept_keys. One host of each kind
+             first, with the clock and the logins of apply. Nothing is deleted
+  restore    bring back what the last retire took away; what was added since stays
+
+{_COMMON}{_CHANGE}{_SIGNED}"""
+
 RENDER = """\
 usage: ca-deploy render URL --pin SHA256:…
 
@@ -109,5 +128,6 @@ OF_COMMAND: Mapping[str, str] = {
     "verify": VERIFY,
     "rollback": ROLLBACK,
     "status": STATUS,
+    "authorized-keys": AUTHORIZED_KEYS,
     "render": RENDER,
 }

@@ -18,6 +18,7 @@ STATE = "/var/lib/daypass/deploy"
 _HOST = resources.files("deploy") / "host"
 _CHANGE = (_HOST / "change.sh").read_bytes()
 _ACCOUNTS = (_HOST / "accounts.sh").read_bytes()
+_KEYS = (_HOST / "keys.sh").read_bytes()
 _PLAIN = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ./:_+=@,-#()[]{}"
 )
@@ -63,7 +64,8 @@ class Change:
                 continue
             before = change.before.sum if change.before else "absent"
             mode = "-" if change.mode is None else f"{change.mode:o}"
-            manifest += f"{change.kind} {mode} {number} {before} {change.path}\n"
+            kind = f"keys:{change.owner}" if change.owner else change.kind
+            manifest += f"{kind} {mode} {number} {before} {change.path}\n"
             if change.after is not None:
                 files[f"new/{number}"] = change.after
         expect = "".join(
@@ -72,6 +74,8 @@ class Change:
         )
         if steps or any(change.path == SUDOERS for change in self.plan.changes):
             files |= {"accounts.sh": _ACCOUNTS, "accounts": steps}
+        if any(change.kind is Kind.KEYS for change in self.plan.changes):
+            files["keys.sh"] = _KEYS
         return files | {
             "manifest": manifest.encode(),
             "expect": expect.encode(),
@@ -89,6 +93,7 @@ class Change:
             "command": self.facts.command,
             "where": f"host={client},addr={client},laddr={server},lport={port}",
             "owner": self.owner,
+            "slot": self.plan.slot,
             "undoes": "yes" if self.plan.undoes else "no",
             "lock_seconds": str(self.clock_seconds + _LOCK_MARGIN_SECONDS),
         }

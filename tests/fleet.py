@@ -21,10 +21,12 @@ from deploy.desired import DesiredHost
 from deploy.facts import Facts
 from deploy.host_certificate import Certify, Named, names_of
 from deploy.inventory import Endpoint, Resolver
-from deploy.plan import make_undo
+from deploy.leftover import QUESTION
+from deploy.plan import make_plan, make_undo
 from deploy.planned import Plan
 from deploy.proof import Way
 from deploy.pulling import Register
+from deploy.retirement import make_restoration, make_retirement
 from deploy.root import Password, Root, become_of
 from deploy.trust import Trust
 from tests.certificates import ThrowawayCA, certificate
@@ -169,6 +171,36 @@ class Visit:
         """Look, and take the last change back."""
         facts = await apply.gather(self.root, desired.questions)
         made = make_undo(self.name, facts)
+        operator = self.office.operator()
+        await apply.apply(self.root, self.way, (facts, made), operator)
+        return made
+
+    async def keys(self, desired: DesiredHost) -> tuple[Facts, Plan]:
+        """Look at everything, also at authorized keys; plan what takes these away."""
+        questions = (*desired.questions, QUESTION)
+        facts = await apply.gather(self.root, questions)
+        names = names_of(self.name, self.endpoint.address)
+        named = Named(self.name, names)
+        trust = self.office.trust
+        whole = make_plan(named, facts, desired, trust, now=int(time.time()))
+        return facts, make_retirement(whole, facts, desired)
+
+    async def retire(
+        self, desired: DesiredHost, observe: apply.Observer = lambda _: None
+    ) -> Plan:
+        """Take leftover keys away."""
+        seen = await self.keys(desired)
+        await apply.apply(self.root, self.way, seen, self.office.operator(), observe)
+        return seen[1]
+
+    async def change(self, seen: tuple[Facts, Plan]) -> None:
+        """Do what a plan says that was made before."""
+        await apply.apply(self.root, self.way, seen, self.office.operator())
+
+    async def restore(self, desired: DesiredHost) -> Plan:
+        """Bring back what the last retirement took away."""
+        facts, _ = await self.keys(desired)
+        made = make_restoration(self.name, facts)
         operator = self.office.operator()
         await apply.apply(self.root, self.way, (facts, made), operator)
         return made

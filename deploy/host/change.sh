@@ -17,9 +17,9 @@
 # Whoever renames the file `armed` decides: to `proved` or to `rolling`, never both. The
 # files: `manifest` has `KIND MODE NUMBER CHECKSUM PATH` lines; new/NUMBER is the content,
 # or is not there when the file is to go; CHECKSUM is that of the file when the plan was
-# made. KIND is `trust` or `config`: what the CA says is never taken back. MODE is `-` for
-# that of the file that is there. `accounts` has steps on users and groups, which
-# `accounts.sh` does.
+# made. KIND is `trust` or `config`: what the CA says is never taken back; or `keys:OWNER`
+# for authorized keys, which `keys.sh` changes by OWNER's rights. MODE is `-` for that of
+# the file that is there. `accounts` has steps on users and groups for `accounts.sh`.
 # `expect` has `ACCOUNT KEYWORD VALUE` lines, `settings` some variables.
 
 LC_ALL=C
@@ -109,6 +109,10 @@ drop_lock() { rm -f "$state/locks/$id"; }
 # --- stage -------------------------------------------------------------------------
 
 stage_one() {
+    case $1 in keys:*)
+        take_keys "${1#keys:}" "$2" "$3" "$4"
+        return ;;
+    esac
     [ "$(sum "$4")" = "$3" ] || fail "changed: $4 is not what it was when the plan was made"
     if [ -f "$4" ] && [ "$1" = config ]; then
         cp -p "$4" "$dir/old/$2" || fail "cannot back up $4"
@@ -293,12 +297,17 @@ trust() {
 swap_one() {
     case $1/$4 in
     trust/*) turn=trust ;;
+    keys:*) turn=keys ;;
     # The file of sshd itself last: what it names has to be there.
     */"$config" | */"${folder:-//}"/*) turn=sshd ;;
     *) turn=config ;;
     esac
     [ "$turn" = "$now" ] || return 0
     [ -e "$dir/armed" ] || fail "too late: the clock has run out"
+    if [ "$turn" = keys ]; then
+        put_keys "${1#keys:}" "$4" "$dir/new/$2" || fail "cannot replace $4"
+        return
+    fi
     if [ -f "$dir/new/$2" ]; then mv -f "$(beside "$4")" "$4" || fail "cannot replace $4"
     else rm -f "$4" || fail "cannot remove $4"; fi
     later "$4"
@@ -313,7 +322,7 @@ swap() {
         trust
     fi
     accounts_do
-    for now in config sshd; do
+    for now in config sshd keys; do
         each swap_one
     done
     flush_noted
@@ -351,22 +360,39 @@ prove() {
     stop_clock
     # What was undone is not undone again: there is nothing before it that we know.
     start_timers
-    if [ "$undoes" = yes ]; then rm -f "$state/last"
-    else echo "$id" >"$state/.last" && mv "$state/.last" "$state/last"; fi
+    remember
     drop_lock
     forget_old
 }
 
 # Changes that were undone, taken back or followed by others, after a month; but for
-# those that hold a home.
+# those that hold a home, or keys: these are moved, and never deleted.
 forget_old() {
     last=$(cat "$state/last" 2>/dev/null)
     find "$state" -type d -path "$state/*-*" -prune -mtime +30 2>/dev/null |
         while read -r old; do
             [ "$old" != "$dir" ] && [ "${old##*/}" != "$last" ] || continue
             set -- "$old"/home.*
-            [ -e "$1" ] || rm -rf "$old"
+            [ -e "$1" ] || grep -qs '^keys:' "$old/manifest" || rm -rf "$old"
         done
+}
+
+# `last` names what `rollback` takes back, `retired` what `authorized-keys restore` does,
+# and after that the one before it.
+remember() {
+    if [ "$undoes" = yes ]; then
+        point "$(before_it)"
+    else
+        cp "$state/$slot" "$dir/before" 2>/dev/null
+        point "$id"
+    fi
+}
+point() {
+    if [ -n "$1" ]; then echo "$1" >"$state/.$slot" && mv "$state/.$slot" "$state/$slot"
+    else rm -f "$state/$slot"; fi
+}
+before_it() {
+    [ "$slot" = last ] || cat "$state/$(cat "$state/$slot")/before" 2>/dev/null
 }
 
 # What is staged may be a unit that systemd has to hear of.
@@ -389,9 +415,19 @@ stop_clock() {
     rm -f "$dir/clock"
 }
 
-clean_one() { rm -f "$(beside "$4")"; }
+clean_one() {
+    case $1 in
+    keys:*) ;;
+    *) rm -f "$(beside "$4")" ;;
+    esac
+}
 
 restore_one() {
+    case $1 in keys:*)
+        put_back_keys "${1#keys:}" "$2" "$3" "$4" ||
+            echo "cannot restore $4" >>"$dir/unrestored"
+        return ;;
+    esac
     [ "$1" = config ] || return 0
     if [ -f "$dir/old/$2" ]; then
         [ "$(sum "$4")" != "$3" ] || return 0
@@ -433,7 +469,7 @@ undo() {
     [ -e "$dir/proved" ] || fail "this change was not proved, so it is not in force"
     each restore_one
     accounts_undo
-    [ "$(cat "$state/last" 2>/dev/null)" != "$id" ] || rm -f "$state/last"
+    [ "$(cat "$state/$slot" 2>/dev/null)" != "$id" ] || point "$(before_it)"
     [ ! -s "$dir/unrestored" ] || cat "$dir/unrestored" >&2
     said=$("$sshd" -t -f "$config" 2>&1) ||
         fail "restored, but sshd would not start: $(echo "$said" | tail -n 1)"
@@ -463,11 +499,13 @@ revive() {
 
 main() {
     sshd='' config='' folder='' listener='' unit='' command='' where=''
-    owner='' undoes='' lock_seconds=''
+    owner='' undoes='' slot='' lock_seconds=''
     # shellcheck source=/dev/null
     . "$dir/settings" || fail "there is no change $id on this host"
     # shellcheck source=/dev/null
     [ ! -f "$dir/accounts.sh" ] || . "$dir/accounts.sh"
+    # shellcheck source=/dev/null
+    [ ! -f "$dir/keys.sh" ] || . "$dir/keys.sh"
     case $1 in
     stage | check | arm | swap | trust | reload | prove | rollback | clock) "$@" ;;
     restarted | undo) "$@" ;;

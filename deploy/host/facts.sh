@@ -4,7 +4,8 @@
 #     sh -s -- "$SSH_CONNECTION" WORD... < facts.sh
 #
 # A WORD is the name of an account that certificates are to open, or one of user=NAME,
-# group=NAME, uid=NUMBER and gid=NUMBER: what there is under that name or number.
+# group=NAME, uid=NUMBER and gid=NUMBER: what there is under that name or number. Or it
+# is keys=all, where leftover.sh stands before this: what there is of authorized keys.
 #
 # Each record is a line `= NAME WORD...`; the lines of a file or of a program's output
 # follow it, each behind `> `. The last record is `= end`: without it something was cut
@@ -216,6 +217,7 @@ read_ours() {
         read -r until whose <"$lock" || continue
         [ "$until" -le "$(date +%s)" ] || record lock "$whose"
     done
+    [ "$keys" = no ] || read_retired
     [ -f "$state/last" ] || return 0
     last=$(cat "$state/last")
     record last "$last"
@@ -230,7 +232,7 @@ read_ours() {
 }
 
 main() {
-    connection=$1 accounts=
+    connection=$1 accounts='' keys=no
     shift
     record daypass-facts-v1
     record root "$(id -u)"
@@ -259,6 +261,7 @@ main() {
         group=*) read_group "${word#*=}" ;;
         uid=*) read_number uid "${word#*=}" /etc/passwd ;;
         gid=*) read_number gid "${word#*=}" /etc/group ;;
+        keys=*) keys=yes ;;
         *) accounts="$accounts $word"; read_account "$word" ;;
         esac
     done
@@ -271,6 +274,7 @@ main() {
     read_config
     read_named
     read_host_keys
+    [ "$keys" = no ] || read_keys
     read_ours
     record end
 }

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from ca.certificate import parse_line
+from ca.wire import fingerprint
 from client.api import CA
 from signer.app import create_app
 from tests.authority import (
@@ -86,7 +88,7 @@ class Desk:
         program, *arguments = shlex.split(line)
         assert program == "ca-deploy"
         given = ["--ssh-config", "ssh_config"] if "render" not in arguments else []
-        if {"apply", "verify"} & set(arguments):
+        if {"apply", "verify", "authorized-keys"} & set(arguments):
             given += ["--key", "default"]
         return subprocess.run(
             [sys.executable, "-m", "deploy", *arguments, *given],
@@ -331,6 +333,45 @@ def test_drift_has_an_exit_code_of_its_own(desk, hosts):
     assert said.returncode == 9
     assert "web1: failed: not as it should be: /etc/ssh/sshd_config.d" in said.stderr
     path.write_text(before)
+
+
+def test_keys_from_before_are_listed_moved_and_brought_back(desk, hosts):
+    login, (one, _) = hosts
+    key = desk.folder / "old"
+    make_key(key)
+    place = one.path("root/.ssh/authorized_keys")
+    before = place.read_text()
+    with place.open("a") as file:
+        file.write(key.with_suffix(".pub").read_text())
+    toml = desk.folder / "deploy.toml"
+    declared = toml.read_text()
+    kept = fingerprint(parse_line(" ".join(login.line.split()[:2])))
+    toml.write_text(f'{declared}authorized_keys = "retire"\nkept_keys = ["{kept}"]\n')
+
+    listed = desk.type("ca-deploy authorized-keys report --json --limit web1")
+    left = desk.type("ca-deploy verify --limit web1")
+    looked = desk.type("ca-deploy authorized-keys retire --limit web1")
+    done = desk.type(
+        f"ca-deploy authorized-keys retire --limit web1 --plan {plan_id(looked.stdout)}"
+    )
+
+    found = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [(f["account"], f["kept"], f["replaced"]) for f in found[:2]] == [
+        ("root", True, False),
+        ("root", False, True),
+    ]
+    assert left.returncode == 9
+    assert "authorized keys are left: " in left.stderr
+    assert looked.returncode == 2
+    assert done.returncode == 0, done.stderr
+    assert place.read_text() == before
+    looked = desk.type("ca-deploy authorized-keys restore --limit web1")
+    named = f"--plan {plan_id(looked.stdout)}"
+    back = desk.type(f"ca-deploy authorized-keys restore --limit web1 {named}")
+    assert back.returncode == 0, back.stderr
+    assert place.read_text() == before + key.with_suffix(".pub").read_text()
+    place.write_text(before)
+    toml.write_text(declared)
 
 
 def test_it_is_undone_as_the_documents_say(desk, hosts):
