@@ -109,6 +109,16 @@ class HostRows:
         which = sa.true() if forgotten else _HOSTS.c.forgotten.is_(None)
         return self._database.read(lambda c: _read(c, which))
 
+    def awaited(self, version: int, *, since: int) -> bool:
+        """Say whether a host that pulls, seen since then, has not got this version."""
+        awaited = sa.exists().where(
+            _HOSTS.c.forgotten.is_(None),
+            _HOSTS.c.pulls,
+            _HOSTS.c.seen >= since,
+            _HOSTS.c.current_version < version,
+        )
+        return self._database.read(lambda c: bool(c.scalar(sa.select(awaited))))
+
     def silent(self, *, before: int) -> list[str]:
         """Return the ids of those that pull and were last seen before that."""
         silent = sa.select(_HOSTS.c.id).where(
@@ -126,7 +136,7 @@ class HostRows:
             "at": reported.seen,
             "why": reported.alarm,
         }
-        self._database.write(lambda c, _head: c.execute(_REPORT, values))
+        self._database.write_apart(lambda c: c.execute(_REPORT, values))
 
     def join_token(self, token_sha256: bytes) -> JoinToken | None:
         """Return what a join token is for, or None."""

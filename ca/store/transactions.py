@@ -111,6 +111,19 @@ class Database:
 
         return self._repeated(attempt)
 
+    def write_apart(self, work: Callable[[sa.Connection], R]) -> R:
+        """Return what `work` returns, committed, without the head's lock.
+
+        For what no entry of the ledger stands for, and may be written twice: where
+        each of a fleet writes its own row, they must not queue before who signs.
+        """
+
+        def attempt(until: float) -> R:
+            with self._turn(), self._begun(until, writes=True) as connection:
+                return work(connection)
+
+        return self._repeated(attempt)
+
     def refuse_another_log(self, origin: str | None) -> None:
         """Raise where an operator has begun a new log since this one was opened."""
         if self.origin is not None and origin != self.origin:

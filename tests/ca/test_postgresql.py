@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from ca.errors import CAError, Misconfigured, StoreUnavailable
-from ca.store import Draft, Entry, Store, TokenUse
+from ca.store import Draft, Entry, Reported, Store, StoredHost, TokenUse
+from ca.store.hosts import registration
 from ca.store.transactions import Database
 from tests.authority import wait_until
 from tests.lossy_way import Loss, LossyWay
@@ -65,6 +66,16 @@ def build(index, serial):
         to_be_signed=b"to be signed",
     )
 
+
+HOST = StoredHost(
+    id="web1",
+    names=(),
+    pulls=True,
+    registered=100,
+    entry_index=0,
+    seen=100,
+    keys=(b"a key",),
+)
 
 SPENDS = TokenUse(b"t" * 32, b"r" * 32, 10, 1)
 
@@ -249,6 +260,16 @@ def test_who_hangs_with_the_head_locked_loses_it(place, store):
         thread.join()
     assert entry.index == 0
     assert count_of(place) == 1
+
+
+def test_a_fleet_that_reports_does_not_queue_before_who_signs(place, store):
+    store.change(Draft(build), registration(HOST, time=100))
+    with place.connect() as holder:
+        holder.execute("SELECT * FROM ledger_head FOR UPDATE")
+
+        store.hosts.report(HOST.id, Reported(1, 2, seen=300))
+
+    assert store.hosts.find(HOST.id).current_version == 2
 
 
 def test_who_waits_too_long_for_the_head_is_refused(place, store):
