@@ -8,6 +8,7 @@ from pathlib import Path
 from ca.authority import open_authority
 from ca.config import load_config
 from ca.errors import CAError, Misconfigured
+from signer.memory import keep_memory
 from signer.request_log import log_as_json
 
 HELP = """\
@@ -31,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if arguments else 2
     options = _parser().parse_args(arguments)
     try:
-        serve(_config_file(options.config))
+        config_file = _config_file(options.config)
+        keep_memory()
+        serve(config_file)
     except CAError as error:
         sys.stderr.write(f"ca-signer: error: {error.detail}\n")
         if error.hint:

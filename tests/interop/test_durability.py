@@ -36,7 +36,11 @@ def idp():
 STRACE = ("strace", "-D", "-f", "-y", "-qq", "-o")
 CALLS = "trace=fsync,fdatasync,write,writev,pwrite64,pwritev,sendto,sendmsg"
 
-SAFE = "from signer.__main__ import main; main(['serve', '--config', sys.argv[1]])"
+# Not its `main`, which lets no process of the same account watch.
+SAFE = (
+    "from pathlib import Path; from signer.__main__ import serve;"
+    " serve(Path(sys.argv[1]))"
+)
 UNSAFE = (
     "import sqlalchemy as sa; sa.event.listen(sa.pool.Pool, 'checkout', lambda"
     f" dbapi, *_: dbapi.execute('PRAGMA synchronous=OFF')); {SAFE}"

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from hashlib import sha256
 from pathlib import Path
@@ -303,3 +304,21 @@ def test_who_is_being_served_when_it_is_told_to_stop_gets_an_answer(idp, config_
     assert [answer.status for answer in answers] == [401]
     with pytest.raises(ConnectionRefusedError):
         signer.get("/livez")
+
+
+def test_no_crash_and_no_neighbour_gets_at_the_memory(config_file):
+    ours = "import ctypes; from signer.memory import keep_memory; keep_memory()"
+    ask = "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    said = subprocess.run(
+        [sys.executable, "-c", f"{ours}; {ask}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "0\n"
+
+    with Signer(config_file) as signer:
+        for process in (signer.process_id, *workers_of(signer)):
+            limits = Path(f"/proc/{process}/limits").read_text()
+            assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
