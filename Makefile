@@ -62,7 +62,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 
 system:
 	@tests/setup.sh ssh ssh-keygen sshd strace postgres plink sudo doas busybox csh \
-		/usr/lib/openssh/regress/netcat >/dev/null
+		chromium /usr/lib/openssh/regress/netcat >/dev/null
 
 .venv/ready: pyproject.toml requirements.txt
 	@echo 'installing into .venv: half a minute, once'

@@ -13,7 +13,7 @@ from ca.certify import certificate_of, record_and_sign_all
 from ca.errors import BadRequest
 from ca.issue import Caller, record_of
 from ca.messages import Canary, CanaryRequest, CanaryResponse
-from ca.policy import Grant, decide_canary
+from ca.policy import Grant, Policy, decide_canary
 from ca.public_key import parse_public_key
 from ca.signed_request import SignedBy
 
@@ -24,6 +24,7 @@ def issue_canaries(
     signed_by: SignedBy,
     caller: Caller,
     *,
+    policy: Policy,
     now: datetime,
 ) -> CanaryResponse:
     """Certify the key once for each canary; one that is refused refuses them all.
@@ -34,7 +35,6 @@ def issue_canaries(
     subject_key = parse_public_key(
         request.public_key, least_rsa_bits=authority.config.least_rsa_bits
     )
-    policy = authority.policy
 
     def granted(canary: Canary) -> tuple[Certificate, Grant, dict[str, object]]:
         source = _address(canary.source or request.source)

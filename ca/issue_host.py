@@ -15,7 +15,7 @@ from ca.certify import Recording, certificate_of, record_and_sign
 from ca.identity import Identity
 from ca.issue import Caller, record_of
 from ca.messages import HostCertificateRequest, SignResponse
-from ca.policy import LONGEST_HOST_VALIDITY, HostGrant, decide_host
+from ca.policy import LONGEST_HOST_VALIDITY, HostGrant, Policy, decide_host
 from ca.public_key import parse_public_key
 
 
@@ -25,14 +25,16 @@ def issue_host_certificate(
     identity: Identity,
     caller: Caller,
     *,
+    policy: Policy,
     now: datetime,
 ) -> SignResponse:
     """Certify the host key in `request`, for a proved `identity` that asks for it.
 
+    `policy` is the one by which `identity` may ask at all: one explains the whole.
+
     Raises `BadRequest`, `UnacceptableKey`, `Denied`, `NotFound` where this signer has
     no host CA key, or `Unavailable`.
     """
-    policy = authority.policy
     subject_key = parse_public_key(
         request.public_key, least_rsa_bits=authority.config.least_rsa_bits
     )

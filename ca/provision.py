@@ -43,11 +43,12 @@ def certify_host(
 
     Raises what `issue_host_certificate` does, and `Denied` for everybody else.
     """
-    identity = signed_by.identity
-    require_role(
-        authority.policy, identity, Role.PROVISIONER, to="have hosts certified"
+    # Read once: it may be another one a moment later.
+    policy, identity = authority.policy, signed_by.identity
+    require_role(policy, identity, Role.PROVISIONER, to="have hosts certified")
+    return issue_host_certificate(
+        authority, request, identity, caller, policy=policy, now=now
     )
-    return issue_host_certificate(authority, request, identity, caller, now=now)
 
 
 def certify_canaries(
@@ -59,10 +60,9 @@ def certify_canaries(
     now: datetime,
 ) -> CanaryResponse:
     """Certify a key for logins that prove a change; raises as `issue_canaries`."""
-    require_role(
-        authority.policy, signed_by.identity, Role.PROVISIONER, to="have canaries"
-    )
-    return issue_canaries(authority, request, signed_by, caller, now=now)
+    policy = authority.policy
+    require_role(policy, signed_by.identity, Role.PROVISIONER, to="have canaries")
+    return issue_canaries(authority, request, signed_by, caller, policy=policy, now=now)
 
 
 def register(

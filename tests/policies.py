@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from ipaddress import ip_address
 from typing import Any
 
+from ca.authority import Authority
 from ca.identity import Binding, Identity, VerifiedClaims
 from ca.policy import Grant, Policy, Wishes, decide, load_policy
 
@@ -110,3 +111,19 @@ def _value(value: Any) -> str:
 def _string(text: str) -> str:
     # JSON's escapes are TOML's, but TOML also wants DEL escaped.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+class Reloading:
+    """An authority whose policy is another one each time that somebody looks."""
+
+    def __init__(self, authority: Authority, *policies: Policy) -> None:
+        self._authority = authority
+        self._policies = iter(policies)
+
+    @property
+    def policy(self) -> Policy:
+        """The next policy; there has to be one."""
+        return next(self._policies)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._authority, name)

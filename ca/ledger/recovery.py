@@ -56,8 +56,8 @@ def recover(
     """
     copy, time = copy or Copy(), int(now.timestamp())
 
-    def build(revoked: Runs) -> Place:
-        record = {"v": 1, "act": "recover", "by": by, "copied_from": copy.first}
+    def build(revoked: Runs, taken_back: int) -> Place:
+        record = {"v": 1, "act": "recover", "by": by, "taken_back": taken_back}
         content = salted({**record, "revoked_serials": spelled(revoked)})
         return Place(EntryKind.ADMINISTRATION, time, content, None)
 

@@ -40,8 +40,9 @@ class Recovery:
     seen: Collection[Seen]
     forgotten: Forgotten
     """What somebody's KRL says is revoked."""
-    build: Callable[[Runs], Callable[[int, int], Entry]]
-    """Makes what makes the entry about the recovery, of what it revokes."""
+    build: Callable[[Runs, int], Callable[[int, int], Entry]]
+    """Makes what makes the entry about the recovery, of what it revokes and of how many
+    entries came back, which are those right before it."""
     now: int
 
     def run(self, connection: sa.Connection, head: Head) -> Recovered:
@@ -90,7 +91,7 @@ class Recovery:
         if head.stopped is None and not is_news:
             return Recovered(growth, (), ())
         index = growth.base + growth.tree.size
-        act = self.build(revoked)(index, index + 1)
+        act = self.build(revoked, len(entries))(index, index + 1)
         after = grow(connection, growth.tree.size, leaves=[act.leaf], base=growth.base)
         write_entries(connection, [act], after)
         lost.add(connection, revoked, entry_index=act.index)

@@ -180,6 +180,36 @@ def test_what_is_missing_is_named(run, ca, statement, says):
     assert says in out
 
 
+GONE = "its record is gone, and no entry says that it was erased"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ('record = NULL WHERE "index" IN (2)', f"entry 2: {GONE}\n"),
+        ('to_be_signed = NULL WHERE "index" IN (2)', f"entry 2: {GONE}\n"),
+        ('record = NULL WHERE "index" IN (7)', f"entry 7: {GONE}\n"),
+        ("record = x'00' WHERE \"index\" IN (7)", "entry 7: its record is not the one"),
+    ],
+)
+def test_a_record_that_somebody_took_away_in_silence_is_named(run, ca, changed, says):
+    change(ca, f"UPDATE entries SET {changed}")  # noqa: S608 (our own words)
+
+    status, out, _ = run("verify", ca=ca)
+
+    assert status == 9
+    assert out.startswith(says)
+    assert out.endswith("300 entries checked: 1 wrong\n")
+
+
+def test_what_was_taken_away_from_several_is_said_once(run, ca):
+    for index in (2, 3, 4):
+        change(ca, 'UPDATE entries SET record = NULL WHERE "index" = ?', index)
+    run("erase-record", ENDED, ca=ca)
+
+    assert f"entries 2 to 4: {GONE}\n" in run("verify", ca=ca)[1]
+
+
 def test_a_node_that_the_tree_cannot_have_is_named(run, ca):
     for level, position in ((0, 300), (8, 1), (9, 0)):
         change(ca, "INSERT INTO tree_nodes VALUES (?, ?, ?)", level, position, b"x")
@@ -439,6 +469,19 @@ def test_what_may_still_be_needed_is_not_erased(run, ca, index, says):
     assert status == 1
     assert says in err
     assert run("verify", ca=ca)[1].startswith("300 entries")
+
+
+def test_a_record_is_found_by_its_serial_too(run, ca):
+    assert "no certificate with serial 300" in run(*BY_SERIAL, 300, ca=ca)[2]
+    assert "certificate of serial 2 lasts until" in run(*BY_SERIAL, 2, ca=ca)[2]
+
+    _, out, _ = run(*BY_SERIAL, ENDED + 1, ca=ca)
+
+    assert out == "erased the record of serial 1; entry 300 says so\n"
+    assert run("verify", ca=ca)[0] == 0
+
+
+BY_SERIAL = ("erase-record", "--serial")
 
 
 def test_nothing_is_erased_twice(run, ca):

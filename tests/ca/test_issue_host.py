@@ -124,7 +124,9 @@ def wanting(*principals, **wishes):
 
 
 def issue(authority, request, identity, *, now=NOW):
-    return issue_host_certificate(authority, request, identity, HERE, now=now)
+    return issue_host_certificate(
+        authority, request, identity, HERE, policy=authority.policy, now=now
+    )
 
 
 def entries(authority):

@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import shutil
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -27,6 +28,7 @@ from ca.bundle import (
     render_current,
     split_signed,
 )
+from ca.certificate import render_to_be_signed
 from ca.checkpoint import parse_proof, render_note
 from ca.errors import (
     CAError,
@@ -43,6 +45,7 @@ from ca.krl import KRL, RevokedCertificates, parse_krl, render_krl
 from ca.ledger import EntryKind
 from ca.ledger.new_log import SERIALS
 from ca.ledger.recovery import recover
+from ca.signing_key import FileKey
 from ca.store import Forgotten, NewLog, TokenUse
 from client.ledger import Seen, verify
 from client.messages import LedgerProof
@@ -55,6 +58,7 @@ ROOT = Path(__file__).parents[2]
 CALLER = Caller(ip_address("127.0.0.1"), "test")
 WEB = FakeHost("web1", names=("web1.example.com",))
 BY = {"identity": None, "by": "grace"}
+REVOKED_CA = FileKey.generate()
 STEPS = 5
 """Those before the signers are started again."""
 
@@ -122,7 +126,10 @@ class House:
                 RevokedCertificates(key, ((int(self.kept.serial),) * 2,)),
                 RevokedCertificates(ONLINE_KEY.blob, ((1, 1),)),  # of another CA
             )
-            krl = render_krl(KRL(version=1, generated=1, certificates=sections))
+            keys = (REVOKED_CA.blob,)
+            krl = render_krl(
+                KRL(version=1, generated=1, certificates=sections, keys=keys)
+            )
             (folder / "current").write_bytes(current_of(authority, krl))
         (folder / "revoked.krl").write_bytes(krl)
         (folder / "media").mkdir()
@@ -426,6 +433,7 @@ def test_what_is_lost_or_was_revoked_is_in_the_next_krl(renewed):
     assert {one.ca_key: one.serials for one in krl.certificates} == {
         key.blob: ((4, 2 * SERIALS),) for key in keys if key is not None
     }
+    assert krl.keys == (REVOKED_CA.blob,)
     for revoked in (renewed.kept, *renewed.lost):
         assert krl.revokes(certificate_in(revoked))
     assert not krl.revokes(certificate_in(answer))
@@ -505,6 +513,24 @@ def test_the_new_ledger_is_served_verified_and_shown_from_its_own_first_entry(
     assert (shown["index"], "index 1" in shown["proof"]) == (1, True)
     assert main(["ledger", "show", renewed.kept.serial, *config]) == 0
     assert "on a log that was closed" in capsys.readouterr().out
+
+
+def test_a_record_of_the_closed_ledger_can_be_erased(renewed, capsys):
+    serial, config = renewed.kept.serial, ["--config", str(renewed.config_file)]
+    says = replace(certificate_in(renewed.kept), valid_after=1, valid_before=2)
+    ended = [render_to_be_signed(says), serial]  # nobody waits for its end
+    with sqlite3.connect(renewed.folder / "ca/daypass.db") as connection:
+        connection.execute(
+            "UPDATE entries SET to_be_signed = ? WHERE serial = ?", ended
+        )
+
+    assert main(["ledger", "erase-record", "--serial", serial, *config]) == 0
+
+    assert f"the record of serial {serial}; entry 1 says" in capsys.readouterr().out
+    with opened(renewed.config_file) as authority:
+        found = authority.store.entry_by_serial(int(serial))
+    assert found is not None
+    assert (found.record, found.to_be_signed) == (None, None)
 
 
 def test_of_a_ledger_that_forked_every_serial_is_lost(house, capsys):

@@ -21,10 +21,19 @@ from ca.errors import (
     TokenSpent,
 )
 from ca.issue import Caller, issue_user_certificate
-from ca.ledger import EntryKind, HighWater
+from ca.ledger import EntryKind, HighWater, place_of
 from ca.ledger.recovery import Copy, adopt_head, recover
 from ca.merkle import CompactTree
-from ca.store import JoinToken, PublishedCurrent, Seen, Store, TokenUse
+from ca.store import (
+    Act,
+    Draft,
+    Forgotten,
+    JoinToken,
+    PublishedCurrent,
+    Seen,
+    Store,
+    TokenUse,
+)
 from ca.store.hosts import join_token
 from tests.authority import make_ca, opened, request_of
 from tests.fakes import FakeIdP
@@ -89,6 +98,41 @@ def test_a_signer_whose_database_was_taken_back_stops_them_all(restored, tmp_pat
     peer.close()
 
 
+def as_one_batch(ledger, seen=None):
+    ledger.append_all([draft()], seen=seen)
+
+
+def as_a_change(ledger):
+    record = {"v": 1, "act": "test"}
+    kind = EntryKind.ADMINISTRATION
+    ledger.change(lambda _c, _entry: None, kind=kind, record=record, now=NOW)
+
+
+def as_an_act(ledger):
+    ledger.act(lambda _tail: Act(draft=draft()), tail_from=1 << 62)
+
+
+def draft():
+    record = {"v": 1, "act": "test"}
+    return Draft(place_of(None, kind=EntryKind.BLOCK, record=record, now=NOW))
+
+
+@pytest.mark.parametrize("write", [as_one_batch, as_a_change, as_an_act])
+def test_whatever_is_to_be_written_stops_such_a_ledger(restored, write):
+    with pytest.raises(LedgerStopped, match="of 3 entries"):
+        write(restored.ledger)
+
+    assert restored.store.log_head().stopped is not None
+    assert restored.store.log_head().tree.size == 2
+
+
+@pytest.mark.parametrize("write", [as_one_batch, as_a_change, as_an_act])
+def test_whatever_was_written_is_in_the_high_water_file(ledger, write):
+    write(ledger)
+
+    assert ledger.high_water.newest().size == 1
+
+
 def test_asking_for_the_checkpoint_of_such_a_ledger_stops_it_too(restored):
     with pytest.raises(LedgerStopped):
         restored.ledger.checkpoint()
@@ -120,12 +164,13 @@ def test_a_signer_that_certifies_nothing_learns_how_far_its_peers_are(ledger, tm
     assert ledger.high_water.newest() == newest
 
 
-def test_a_peer_is_stopped_by_what_a_request_brings(restored, tmp_path):
+@pytest.mark.parametrize("write", [append, as_one_batch])
+def test_a_peer_is_stopped_by_what_a_request_brings(restored, tmp_path, write):
     (tmp_path / "high-water").unlink()
     adopt_head(restored.ledger, restored.store)
 
     with pytest.raises(LedgerStopped):
-        append(restored.ledger, seen=restored.newest)
+        write(restored.ledger, seen=restored.newest)
     with pytest.raises(LedgerStopped):
         append(restored.ledger)
 
@@ -163,6 +208,23 @@ def test_lost_entries_are_taken_back_and_issuing_goes_on(restored):
     assert proved.entry.serial == 5
     assert check(proved, restored.ledger.signer.key).size == 5
     assert restored.ledger.problems() == []
+
+
+def test_what_others_know_to_be_revoked_is_so_at_once_for_all(restored):
+    before = restored.store.revocation_mark()
+
+    recover(
+        restored.ledger,
+        restored.store,
+        Copy(restored.leaves),
+        forgotten=Forgotten(((2, 2),), (b"a stolen CA key",)),
+        now=LATER,
+    )
+
+    revoked = restored.store.revocations()
+    assert revoked.ca_keys == (b"a stolen CA key",)
+    assert revoked.lost == ((2, 3),)
+    assert restored.store.revocation_mark() != before
 
 
 def test_recovering_twice_changes_nothing(restored):
@@ -380,6 +442,7 @@ def test_an_operator_takes_entries_back_from_a_monitor_s_copy(
     assert said["revoked_serials"] == [["4", "4"]]
     assert said["without_record"] == [{"index": 2, "kind": "administration"}]
     assert main(["ledger", "recover", "--yes", *config]) == 0
+    assert main(["ledger", "verify", *config]) == 0
     with opened(config_file) as authority:
         assert authority.problems() == []
 

@@ -121,7 +121,9 @@ def certify_host(authority, identity, *, key=None, now=NOW):
     request = HostCertificateRequest(
         public_key=key or subject_key(), principals=("db.example.com",)
     )
-    return issue_host_certificate(authority, request, identity, HERE, now=now)
+    return issue_host_certificate(
+        authority, request, identity, HERE, policy=authority.policy, now=now
+    )
 
 
 def revoke_(authority, *, now=NOW, **what):

@@ -32,17 +32,25 @@ def on_a_terminal(
     command: Sequence[str],
     *,
     typed: str = "",
+    typed_at: str = "",
     interrupt_at: str | None = None,
     cwd: Path = ROOT,
 ) -> Shown:
-    """Run a command and type; with `interrupt_at`, Ctrl-C once that is to be seen."""
+    """Run a command and type, once `typed_at` is to be seen, if that is given.
+
+    With `interrupt_at`, Ctrl-C once that is.
+    """
     process, terminal = pty.fork()
     if not process:
+        # Whoever runs us may have it ignored, as a shell does for what it runs with `&`.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.chdir(cwd)
         os.execvp(command[0], list(command))  # noqa: S606 a test's own command
-    os.write(terminal, typed.encode())
     shown, ends = b"", time.monotonic() + _SECONDS
     while True:
+        if typed and typed_at.encode() in shown:
+            os.write(terminal, typed.encode())
+            typed = ""
         ready, _, _ = select.select([terminal], [], [], 1)
         try:
             if ready and not (more := os.read(terminal, 4096)):

@@ -200,6 +200,7 @@ def test_a_new_log_that_fails_to_begin_is_begun_again(
         store.begin_log(NEW_LOG)
 
     assert not fault.is_armed
+    mark = store.revocation_mark()
     if write == COMMIT and stored:
         with pytest.raises(Conflict, match="holds 1 entries of the log"):
             store.begin_log(NEW_LOG)
@@ -207,6 +208,8 @@ def test_a_new_log_that_fails_to_begin_is_begun_again(
         assert store.log_head().stopped is not None
         assert store.log_head().origin == ORIGIN
         store.begin_log(NEW_LOG)
+        # What remembers who is barred looks again: serials were revoked.
+        assert store.revocation_mark() != mark
     store.open_log(origin=NEW_LOG.origin, serial_base=BASE)
     (entry,) = store.entries(0, 9)
     assert (entry.index, store.log_head().tree.size) == (BASE, 1)

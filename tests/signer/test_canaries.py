@@ -1,6 +1,7 @@
 """Canaries over HTTP: for provisioners, for what policy marks, and on record."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from ca.policy import load_policy
 from signer.app import create_app
 from tests.authority import certificate_in, make_ca, opened, subject_key
 from tests.fakes import NOW, FakeIdP
+from tests.policies import Reloading
 from tests.signer.test_hosts import POLICY, refusal, sign_in
 from tests.signing import holder
 
@@ -145,3 +147,13 @@ def test_weak_keys_are_refused(client, idp):
     answer = ask(client, grace, canary("deploy"), key="ssh-dss AAAAB3NzaC1kc3M=")
 
     refusal(answer, 422, "unacceptable_key")
+
+
+def test_one_policy_says_who_may_ask_and_what_they_get(authority, client, idp):
+    grace = sign_in(client, idp, "grace")
+    without_role = (CANARIES + POLICY).replace("provisioner =", "auditor =")
+    later = load_policy(without_role.encode(), issuers=frozenset({"corp"}))
+    reloading: Any = Reloading(authority, authority.policy, later)
+    client = create_app(reloading, clock=lambda: NOW).test_client()
+
+    assert ask(client, grace, canary("deploy")).status_code == 200

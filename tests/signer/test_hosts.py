@@ -1,6 +1,7 @@
 """A provisioner has hosts certified, with signed requests; nobody else does."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from tests.authority import (
     subject_key,
 )
 from tests.fakes import NOW, FakeIdP
+from tests.policies import Reloading
 from tests.signing import holder
 
 PATH = "/v1/host-certificates"
@@ -155,3 +157,17 @@ def test_a_signer_without_a_host_ca_key_certifies_no_host(idp, tmp_path):
         grace = sign_in(client, idp, "grace")
 
         refusal(ask(client, grace, WEB), 404, "not_found")
+
+
+def test_one_policy_says_who_may_ask_and_what_they_get(authority, client, idp):
+    grace = sign_in(client, idp, "grace")
+    without_role = POLICY.replace("provisioner =", "auditor =").replace("30d", "1d")
+    later = load_policy(without_role.encode(), issuers=frozenset({"corp"}))
+    reloading: Any = Reloading(authority, authority.policy, later)
+    client = create_app(reloading, clock=lambda: NOW).test_client()
+
+    answer = ask(client, grace, WEB)
+
+    assert answer.status_code == 200, answer.data
+    says = certificate_in(msgspec.json.decode(answer.data, type=SignResponse))
+    assert says.valid_before - int(NOW.timestamp()) == 30 * 86400

@@ -35,6 +35,8 @@ usage: ca-admin ledger COMMAND [OPTIONS]
                       or one that lost its high-water file
 
   --index             of show: the entry at this index instead of a serial
+  --serial            of erase-record: the certificate with this serial instead of an
+                      index, also of a ledger that was closed
   --checkpoint FILE   of verify and recover: a checkpoint that somebody has, such as a
                       laptop or a monitor, or another signer's high_water_file, which
                       the ledger must contain; again for more; of adopt-head: one

@@ -1,6 +1,7 @@
 """`ca-admin ledger verify`: the whole ledger, in the database or in a folder."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from ca.checkpoint import Checkpoint, NoteKey
 from ca.config import Config, load_config
 from ca.errors import Malformed, Misconfigured, SignatureInvalid, StoreUnavailable
 from ca.leaf import parse_leaf
-from ca.ledger import HighWater
+from ca.ledger import EntryKind, HighWater
 from ca.merkle import Node
 from ca.mirror import Mirror
 from ca.store import Entry, Seen, Store
@@ -106,6 +107,7 @@ def _check_database(
     try:
         log = _DatabaseLog(store, roots.serial_base)
         found = [*joined(check_tree(log.leaves(), log.kept, brought)), *log.found]
+        found += joined(log.gone())
         return log.size, found or list(log.check_head())
     finally:
         store.close()
@@ -141,6 +143,8 @@ class _DatabaseLog:
         self._nodes: dict[Node, bytes] = {}
         self.found: list[Damage] = []
         """What is wrong beside the tree."""
+        self._gone: set[int] = set()
+        """Entries without all of their record, of which no entry has said why."""
         self.size, self._head_fits = self._find_size()
 
     def _find_size(self) -> tuple[int, bool]:
@@ -185,7 +189,21 @@ class _DatabaseLog:
                 self.found.extend(self._serials.check(entry.leaf, index))
                 what = _check_beside(entry)
                 self.found.extend(Damage(index, index, each) for each in what)
+                self._look_for_record(index, entry)
                 yield entry.leaf
+
+    def _look_for_record(self, index: int, entry: Entry) -> None:
+        is_certificate = entry.serial is not None
+        if entry.record is None or (is_certificate and entry.to_be_signed is None):
+            self._gone.add(index)
+        elif entry.kind == EntryKind.ADMINISTRATION:
+            self._gone -= _excused(index, entry.record)
+
+    def gone(self) -> Iterator[Damage]:
+        """Yield what somebody took away without a word on the ledger."""
+        for index in sorted(self._gone):
+            what = "its record is gone, and no entry says that it was erased"
+            yield Damage(index, index, what)
 
     def _read_entries(self, first: int, end: int) -> dict[int, Entry | Damage]:
         try:
@@ -219,6 +237,20 @@ class _DatabaseLog:
             return self._store.neighbours(node, 1)[0]
         except StoreUnavailable:
             return MISSING
+
+
+def _excused(index: int, record: bytes) -> set[int]:
+    """Return the entries whose record is gone because of this one."""
+    try:
+        says = json.loads(record)
+    except (ValueError, RecursionError):  # damaged, as was said
+        return set()
+    match says:
+        case {"act": "erase-record", "index": int(erased)}:
+            return {erased}
+        case {"act": "recover", "taken_back": int(count)}:
+            return set(range(max(0, index - count), index))
+    return set()
 
 
 def _check_beside(entry: Entry) -> Iterator[str]:
