@@ -9,7 +9,7 @@ PROVIDER := tests/oidc_provider
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev fmt test soak demo bench lock system
+.PHONY: help dev fmt test soak demo bench dist lock system
 
 help: ## say what can be typed
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | \
@@ -49,6 +49,9 @@ bench: system dev ## the figures, into build/bench.json
 	@tests/setup.sh wrk >/dev/null
 	$(BIN)/python -m tests.bench
 
+dist: dev ## what is released, into build/dist: the wheel, and ca-login as one file
+	$(BIN)/python -m tests.dist
+
 lock: dev ## choose the newest versions that pyproject.toml allows
 	$(BIN)/python -m venv --clear build/lock
 	build/lock/bin/pip install --quiet uv
@@ -62,7 +65,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 
 system:
 	@tests/setup.sh ssh ssh-keygen sshd strace postgres plink sudo doas busybox csh \
-		chromium /usr/lib/openssh/regress/netcat >/dev/null
+		chromium zsh fish /usr/lib/openssh/regress/netcat >/dev/null
 
 .venv/ready: pyproject.toml requirements.txt
 	@echo 'installing into .venv: half a minute, once'

@@ -67,6 +67,11 @@ class Parser:
         """Refuse more than one of these options at once."""
         self._alternatives.append(names)
 
+    @property
+    def options(self) -> dict[str, bool]:
+        """Each option that can be typed, and whether a value follows it."""
+        return {name: one.const is None for name, one in self._options.items()}
+
     def read(self, argv: Sequence[str], terminal: Terminal) -> SimpleNamespace:
         """Parse, and tell the terminal how it is wanted."""
         # Before parsing, so that a complaint about the rest is in JSON as well.

@@ -252,17 +252,22 @@ def _say(
     )
 
 
-def _parse(argv: list[str], terminal: Terminal) -> Options:
-    parser = Parser("ca-login", HELP)
-    parser.add_option("--principal", principal, many=True)
-    parser.add_option("--validity", parse_length)
-    parser.add_option("--agent", one_of("--agent", profile.AGENT_MODES))
+def parser() -> Parser:
+    """Return what reads the arguments."""
+    made = Parser("ca-login", HELP)
+    made.add_option("--principal", principal, many=True)
+    made.add_option("--validity", parse_length)
+    made.add_option("--agent", one_of("--agent", profile.AGENT_MODES))
     for name in ("--reason", "--key", "--issuer", "--token-file"):
-        parser.add_option(name)
+        made.add_option(name)
     for name in ("--print-audience", "--no-open", "--browser", "--device"):
-        parser.add_switch(name)
-    parser.exclude("--browser", "--device", "--token-file")
-    values = parser.read(argv, terminal)
+        made.add_switch(name)
+    made.exclude("--browser", "--device", "--token-file")
+    return made
+
+
+def _parse(argv: list[str], terminal: Terminal) -> Options:
+    values = parser().read(argv, terminal)
     flow = flows.BROWSER if values.browser else None
     return Options(
         profile=values.profile,

@@ -94,13 +94,18 @@ def _refuse_other(before: Profile | None, chosen: Profile) -> None:
     )
 
 
+def parser() -> Parser:
+    """Return what reads the arguments."""
+    made = Parser("ca-login setup", HELP)
+    made.add_positional("URL")
+    made.add_option("--pin", parse_pin)
+    made.add_option("--flow", one_of("--flow", FLOWS))
+    made.add_option("--agent", one_of("--agent", AGENT_MODES))
+    return made
+
+
 def _parse(argv: list[str], terminal: Terminal) -> Options:
-    parser = Parser("ca-login setup", HELP)
-    parser.add_positional("URL")
-    parser.add_option("--pin", parse_pin)
-    parser.add_option("--flow", one_of("--flow", FLOWS))
-    parser.add_option("--agent", one_of("--agent", AGENT_MODES))
-    values = parser.read(argv, terminal)
+    values = parser().read(argv, terminal)
     return Options(
         url=values.url,
         pin=values.pin,

@@ -42,7 +42,7 @@ hosts that the CA vouches for. Again, it asks the CA anew which hosts those are.
   -v, --verbose     show each step
 """
 
-_ACTIONS = ("install", "print", "remove")
+ACTIONS = ("install", "print", "remove")
 _PATTERN = re.compile(r"!?[A-Za-z0-9*?._:-]*[A-Za-z0-9][A-Za-z0-9*?._:-]*", re.ASCII)
 """Nothing that ends a line, a word or a list, and not wildcards alone."""
 
@@ -55,7 +55,7 @@ _SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 def run(argv: list[str], terminal: Terminal) -> int:
     """Install, print or remove the block of one profile."""
     options = parser().read(argv, terminal)
-    action = one_of("what to do", _ACTIONS)(options.action)
+    action = one_of("what to do", ACTIONS)(options.action)
     chosen = profile.load(options.profile)
     if action == "install":
         return _install(chosen, terminal)
@@ -255,14 +255,14 @@ def own_command() -> str:
     import shlex  # noqa: PLC0415
 
     typed = Path(sys.argv[0]).absolute()
+    if typed.suffix == ".pyz":
+        # By the Python that runs it now: `env python3` may find an older one.
+        return shlex.join([sys.executable, str(typed)])
     beside = Path(sys.executable).with_name("ca-login")
     for path in (typed, beside):
         if path.name.startswith("ca-login") and os.access(path, os.X_OK):
-            words = [str(path)]
-            break
-    else:
-        words = [sys.executable, str(typed)] if typed.suffix == ".pyz" else ["ca-login"]
-    return shlex.join(words)
+            return shlex.join([str(path)])
+    return "ca-login"
 
 
 # --- The person's own file --------------------------------------------------------

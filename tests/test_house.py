@@ -140,8 +140,9 @@ def test_a_wheel_has_every_file(tmp_path):
     ours = {
         str(path.relative_to(ROOT)) for folder in FOLDERS for path in tracked(folder)
     }
+    shared = r"^daypass-[^/]*\.data/(scripts|(data/share/[\w/.-]*))/"
     packed = {
-        re.sub(r"^daypass-[^/]*\.data/scripts/", "client/", name)
+        re.sub(shared, lambda m: "client/completion/" if m[2] else "client/", name)
         for name in names
         if ".dist-info/" not in name
     }

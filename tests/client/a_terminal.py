@@ -42,7 +42,7 @@ def on_a_terminal(
     """
     process, terminal = pty.fork()
     if not process:
-        # Whoever runs us may have it ignored, as a shell does for what it runs with `&`.
+        # Whoever runs us may have it ignored, as a shell does after `&`.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.chdir(cwd)
         os.execvp(command[0], list(command))  # noqa: S606 a test's own command
