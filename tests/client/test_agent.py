@@ -12,7 +12,7 @@ import pytest
 
 from ca import wire
 from ca.certificate import parse_line
-from client import agent, in_agent, usable
+from client import in_agent, usable
 from client.agent import Agent
 from client.failure import Unable
 from tests.agents import SshAgent, lying_agent
@@ -381,9 +381,3 @@ def test_after_a_week_nothing_is_left_and_no_host_has_had_enough(
         night(day)
 
     assert "maximum authentication attempts" not in host.log.read_text()
-
-
-def test_windows_pipe_is_known_by_its_name():
-    assert agent._is_pipe(r"\\.\pipe\openssh-ssh-agent")  # noqa: SLF001
-    assert agent._is_pipe("//./pipe/openssh-ssh-agent")  # noqa: SLF001
-    assert not agent._is_pipe("/tmp/agent.1")  # noqa: S108, SLF001
