@@ -14,6 +14,7 @@
     trust_304_core_share   what 10,000 hosts that ask for news every 30 s take of a core
     krl_login_ratio        a login at a host that has it over one with an empty KRL
     deploy_…, ansible_…    a roll-out to 100 hosts; tests/bench_deploy.py says how
+    http_…, pg_…           the whole path over HTTP; tests/bench_http.py says how
     check_…, login_…       what `ca-login` costs; tests/bench_login.py says how
 
 The database is SQLite at `synchronous=FULL` on the disk that holds `build/`. Floor and
@@ -48,7 +49,7 @@ from client.messages import LedgerProof
 from tests import bench_krl, bench_ledger, bench_login
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.bench_deploy import measure_deploy
-from tests.bench_http import measure_http
+from tests.bench_http import measure_databases, measure_http
 from tests.bench_trust import measure_trust
 from tests.fakes import FakeIdP
 from tests.jose import rsa_key
@@ -76,6 +77,7 @@ def main() -> int:
             figures["ca_login_proof_ms"] = measure_proof(authority, idp)
         floor = partial(per_second, make_floor(), FLOOR_CERTIFICATES)
         figures |= measure_http(ROOT / folder, idp, floor)
+        figures |= measure_databases(ROOT / folder, idp, floor)
         figures |= bench_ledger.run(ROOT / folder)
         figures |= bench_login.run(ROOT / folder)
         figures |= measure_trust(ROOT / folder, idp)

@@ -1,23 +1,23 @@
 """The figures of the whole path, over HTTP: a part of `make bench`.
 
-    http_issue_ratio_c1, _c32, _c128    certificates a second over 1, 32 and 128
-                                        connections, as a ratio to the floor
-    http_issue_p99_over_p50_c32         how much longer than usual the slowest 1 % take
+    http_issue_ratio_c1, _c8, …     certificates a second over 1, 8, 32 and 128
+                                    connections, as a ratio to the floor
+    http_issue_p99_over_p50_c32     how much longer than usual the slowest 1 % take
+    pg_two_processes_ratio          PostgreSQL with two processes of the signer, over
+                                    SQLite with one, at 32 connections
 
 A signer as `ca-admin init` sets it up, on loopback, asked by wrk with tokens of a
-client that binds none, each used once. Load generator and signer share the machine, so
-wrk's work counts against us. Floor and loads take turns. The median of the loads is
-what counts, and the best of the floors: on a busy machine a signer of many threads
-loses less than a floor of one, which must not flatter us.
+client that binds none, each used once. Load generator, signer and database share the
+machine, so wrk's work counts against us. Floor and loads take turns. The median of the
+loads is what counts, and the best of the floors: on a busy machine a signer of many
+threads loses less than a floor of one, which must not flatter us.
 """
 
 import json
 import secrets
-import sqlite3
 import statistics
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -34,15 +34,20 @@ from tests.authority import (
     rewrite,
     subject_key,
 )
+from tests.bench_plot import Point, draw
+from tests.databases import AnyDatabase, SQLiteDatabase, put_into
 from tests.fakes import FakeIdP
+from tests.postgres import Postgres
 
 ROUNDS = 5
 PROCESSES = 2
+AT_ONCE = 32
 SECONDS = 2
 WARM_UP_SECONDS = 1
 WARM_UP_TOKENS = 8000
-MOST = {1: 0.05, 32: 0.25, 128: 0.25}
+MOST = {1: 0.1, 8: 0.25, 32: 0.25, 128: 0.25}
 """By connections: what ratio to the floor there are tokens for."""
+PICTURE = ROOT / "docs" / "throughput.svg"
 
 _SCRIPT = ROOT / "tests" / "wrk.lua"
 
@@ -50,24 +55,53 @@ _SCRIPT = ROOT / "tests" / "wrk.lua"
 def measure_http(
     folder: Path, idp: FakeIdP, floor_per_second: Callable[[], float]
 ) -> dict[str, float]:
-    """Let floor and loads take turns; return what came out."""
-    bench = Bench(folder, idp)
+    """Let floor and loads take turns; draw and return what came out."""
+    bench = Bench(folder / "http", idp)
     floors: list[float] = []
     loads: dict[int, list[Load]] = {connections: [] for connections in MOST}
     with bench.signer() as signer:
-        bench.load(signer, 32, seconds=WARM_UP_SECONDS, tokens=WARM_UP_TOKENS)
+        bench.warm_up(signer)
         for _ in range(ROUNDS):
-            for connections, most in MOST.items():
+            for connections in MOST:
                 floors.append(floor_per_second())
-                tokens = int(max(floors) * most * SECONDS)
-                load = bench.load(signer, connections, seconds=SECONDS, tokens=tokens)
+                load = bench.load(signer, connections, floor=max(floors))
                 loads[connections].append(load)
     floor = max(floors)
-    tail = statistics.median(load.p99_over_p50 for load in loads[32])
-    return {
-        f"http_issue_ratio_c{connections}": round(_median_rate(found) / floor, 4)
+    medians = [
+        Point(
+            connections,
+            statistics.median(load.certificates_per_second for load in found),
+            statistics.median(load.p99_milliseconds for load in found),
+        )
         for connections, found in loads.items()
+    ]
+    PICTURE.write_text(draw(medians))
+    tail = statistics.median(load.p99_over_p50 for load in loads[AT_ONCE])
+    return {
+        f"http_issue_ratio_c{point.connections}": round(
+            point.certificates_per_second / floor, 4
+        )
+        for point in medians
     } | {"http_issue_p99_over_p50_c32": round(tail, 2)}
+
+
+def measure_databases(
+    folder: Path, idp: FakeIdP, floor_per_second: Callable[[], float]
+) -> dict[str, float]:
+    """Let a signer on PostgreSQL and one on SQLite take turns; compare them."""
+    with Postgres() as server:
+        sqlite = Bench(folder / "sqlite", idp)
+        postgres = Bench(folder / "postgres", idp, database=server.make_database())
+        with sqlite.signer(processes=1) as one, postgres.signer() as two:
+            sqlite.warm_up(one)
+            postgres.warm_up(two)
+            floor = floor_per_second()
+            ratios = [
+                postgres.load(two, AT_ONCE, floor=floor).certificates_per_second
+                / sqlite.load(one, AT_ONCE, floor=floor).certificates_per_second
+                for _ in range(ROUNDS)
+            ]
+    return {"pg_two_processes_ratio": round(statistics.median(ratios), 3)}
 
 
 @dataclass(frozen=True)
@@ -84,30 +118,39 @@ class Load:
         return self.p99_milliseconds / self.p50_milliseconds
 
 
-def _median_rate(loads: Sequence[Load]) -> float:
-    return statistics.median(load.certificates_per_second for load in loads)
-
-
 class Bench:
     """A CA that is asked for certificates over HTTP."""
 
-    def __init__(self, folder: Path, idp: FakeIdP) -> None:
+    def __init__(
+        self, folder: Path, idp: FakeIdP, *, database: AnyDatabase | None = None
+    ) -> None:
+        """With the database that `ca-admin init` makes, or another."""
         self._idp = idp
-        self._bodies = folder / "bodies"
-        self.config_file = make_ca(folder / "http", idp)
+        self.config_file = make_ca(folder, idp)
         rewrite(self.config_file, UNBOUND)
+        self._database: AnyDatabase = SQLiteDatabase(folder / "daypass.db")
+        if database is not None:
+            put_into(self.config_file, database)
+            self._database = database
+        self._bodies = folder / "bodies"
 
-    def signer(self, *, command: tuple[str, ...] = SERVE) -> Signer:
+    def signer(
+        self, *, processes: int = PROCESSES, command: tuple[str, ...] = SERVE
+    ) -> Signer:
         """Return the signer, still to be started."""
-        return Signer(self.config_file, processes=PROCESSES, command=command)
+        return Signer(self.config_file, processes=processes, command=command)
 
-    def load(
-        self, signer: Signer, connections: int, *, seconds: int, tokens: int
-    ) -> Load:
-        """Ask for as long over as many connections, with no more than these tokens."""
+    def warm_up(self, signer: Signer) -> None:
+        """Let it fetch keys, compile statements and fill caches."""
+        self._write_bodies(WARM_UP_TOKENS)
+        self._run_wrk(signer, AT_ONCE, WARM_UP_SECONDS)
+
+    def load(self, signer: Signer, connections: int, *, floor: float) -> Load:
+        """Ask over so many connections, with tokens for what `floor` lets expect."""
+        tokens = int(floor * MOST[connections] * SECONDS)
         self._write_bodies(tokens)
         before = self._ledger_size()
-        said = self._run_wrk(signer, connections, seconds)
+        said = self._run_wrk(signer, connections, SECONDS)
         run = json.loads(said)
         recorded = self._ledger_size() - before
         if run["failed"] or run["answers"] + connections >= tokens:
@@ -141,5 +184,5 @@ class Bench:
         return done.stdout.splitlines()[-1]
 
     def _ledger_size(self) -> int:
-        with closing(sqlite3.connect(self.config_file.with_name("daypass.db"))) as db:
-            return int(db.execute("SELECT size FROM ledger_head").fetchone()[0])
+        ((size,),) = self._database.ask("SELECT size FROM ledger_head")
+        return int(size)
