@@ -65,7 +65,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 
 system:
 	@tests/setup.sh ssh ssh-keygen sshd strace postgres plink sudo doas busybox csh \
-		chromium zsh fish /usr/lib/openssh/regress/netcat >/dev/null
+		chromium zsh fish cloud-init /usr/lib/openssh/regress/netcat >/dev/null
 
 .venv/ready: pyproject.toml requirements.txt
 	@echo 'installing into .venv: half a minute, once'

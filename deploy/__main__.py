@@ -1,5 +1,6 @@
 """`ca-deploy`: find the command, run it, say what went wrong."""
 
+import gzip
 import os
 import sys
 import traceback
@@ -24,6 +25,9 @@ _DONE = 0
 _FAILED = 1
 _DRIFT = 9
 _INTERRUPTED = 130
+
+_USER_DATA_BYTES = 16384
+"""What EC2 takes at most as user data."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,9 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: Options, output: Output) -> int:
     if options.command == "render":
-        lines = render(options.url, pin=options.pin)
-        output.result({"ca_keys": lines.splitlines()}, lines)
-        return _DONE
+        return _render(options, output)
     commands = _commands()
 
     command: Callable[[Options, Output], int] = {
@@ -71,16 +73,37 @@ def _run(options: Options, output: Output) -> int:
     return command(options, output)
 
 
+def _render(options: Options, output: Output) -> int:
+    try:
+        text = render(options)
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from error
+    if options.format in {None, "ca-keys"}:
+        output.result({"ca_keys": text.splitlines()}, text)
+        return _DONE
+    output.result({options.format: text}, text)
+    plain, packed = len(text.encode()), len(gzip.compress(text.encode()))
+    if options.format == "cloud-init" and plain > _USER_DATA_BYTES:
+        output.note(
+            f"{plain} bytes, {packed} by gzip: EC2 takes {_USER_DATA_BYTES} of user "
+            "data, others more"
+        )
+    return _DONE
+
+
 def _commands() -> ModuleType:
     """Import what needs packages that not everybody has who renders a file."""
     try:
         from deploy import commands  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise CAError(
-            f"{error.name} is not installed",
-            hint="from a clone: pip install '.[deploy]'",
-        ) from error
+        raise _not_installed(error) from error
     return commands
+
+
+def _not_installed(error: ModuleNotFoundError) -> CAError:
+    return CAError(
+        f"{error.name} is not installed", hint="from a clone: pip install '.[deploy]'"
+    )
 
 
 def _fault(error: Exception) -> CAError:

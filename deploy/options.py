@@ -51,9 +51,7 @@ def parser() -> Parser:
         below = commands.add_parser(name, allow_abbrev=False)
         below.help_text = text
         if name == "render":
-            below.add_argument("url", metavar="URL")
-            below.add_argument("--pin", required=True)
-            below.add_argument("--json", action="store_true")
+            _add_render(below)
             continue
         if name == "authorized-keys":
             below.add_argument("action", choices=("report", "retire", "restore"))
@@ -67,6 +65,18 @@ def parser() -> Parser:
         if name == "plan":
             below.add_argument("--accept-new", action="store_true")
     return whole
+
+
+def _add_render(below: argparse.ArgumentParser) -> None:
+    below.add_argument("url", metavar="URL", nargs="?")
+    below.add_argument("--pin")
+    below.add_argument("--format", choices=("ca-keys", "sh", "cloud-init"))
+    below.add_argument("--file", default="deploy.toml")
+    below.add_argument("--group", action="append", default=[])
+    below.add_argument("--id", default="")
+    below.add_argument("--name", action="append", default=[])
+    below.add_argument("--join-token", metavar="FILE")
+    below.add_argument("--json", action="store_true")
 
 
 def _add_common(below: argparse.ArgumentParser) -> None:

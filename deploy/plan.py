@@ -46,7 +46,7 @@ def make_plan(
         *_changes(Kind.TRUST, trust.files(facts, krl=desired.krl), facts),
         *_changes(Kind.TRUST, pull.files, facts),
         *_changes(Kind.CONFIG, _principals(facts, desired), facts),
-        *_changes(Kind.CONFIG, {SUDOERS: _sudoers(desired)}, facts),
+        *_changes(Kind.CONFIG, {SUDOERS: sudoers_of(desired)}, facts),
         *_changes(Kind.CONFIG, _encoded(placement.files), facts),
     ]
     effects = _effects(facts, lines, desired.accounts)
@@ -122,7 +122,8 @@ def _people(steps: Iterable[account_steps.Steps]) -> Iterable[Change]:
         yield Change(Kind.ACCOUNT, each.whom, None, lines.encode())
 
 
-def _sudoers(desired: DesiredHost) -> bytes | None:
+def sudoers_of(desired: DesiredHost) -> bytes | None:
+    """Return the file with the lines for sudo; None where there are none."""
     lines = "".join(f"{line}\n" for line in desired.sudoers)
     return f"{_SUDOERS_HEADER}{lines}".encode() if lines else None
 

@@ -93,7 +93,6 @@ def place(facts: Facts, name: str, said: Mapping[str, str]) -> Placement:
     Both ways are computed without what we put there before, so that the same facts but
     for our own files always lead to the same place.
     """
-    text = "".join(f"{keyword} {value}\n" for keyword, value in said.items())
     main = _content(facts)
     plain = without_block(main)
     folder = _folder(facts, plain)
@@ -104,13 +103,27 @@ def place(facts: Facts, name: str, said: Mapping[str, str]) -> Placement:
         if file.content is not None and file.content.startswith(_HEADER)
     }
     if drop_in is not None and not _beaten(facts, plain, drop_in, said):
-        files[drop_in] = _HEADER + text
+        files[drop_in] = drop_in_of(said)
         main_after = plain
     else:
-        main_after = f"{_BEGIN}\n{text}{_END}\n{plain}"
+        main_after = block_of(said) + plain
     if main_after != main:
         files[facts.config] = main_after
     return Placement(files, folder)
+
+
+def drop_in_of(said: Mapping[str, str]) -> str:
+    """Return the content of our drop-in."""
+    return _HEADER + _lines_of(said)
+
+
+def block_of(said: Mapping[str, str]) -> str:
+    """Return the lines that go to the top of a main file."""
+    return f"{_BEGIN}\n{_lines_of(said)}{_END}\n"
+
+
+def _lines_of(said: Mapping[str, str]) -> str:
+    return "".join(f"{keyword} {value}\n" for keyword, value in said.items())
 
 
 def without_block(text: str) -> str:

@@ -16,7 +16,7 @@ that does not let everybody in as it should takes the change back by itself.
   authorized-keys
              list every key that opens an account, move away what certificates have
              replaced, bring it back
-  render     print the lines of a TrustedUserCAKeys file
+  render     print the same for other tools: a script, cloud-init, or the CA keys alone
 
 examples:
   ca-deploy plan --limit db
@@ -24,6 +24,7 @@ examples:
   ca-deploy apply --plan 3f2a9c0d11e8 --max-fail 2
   ca-deploy verify --json
   ca-deploy authorized-keys report
+  ca-deploy render --format cloud-init --group web > user-data
   ca-deploy render https://ca.example.com --pin SHA256:… > trusted_user_ca_keys
 
 All but render read deploy.toml (--file) and the inventory, hosts (--inventory). Both
@@ -116,10 +117,25 @@ What to do about the keys that people were given before there were certificates.
 
 RENDER = """\
 usage: ca-deploy render URL --pin SHA256:…
+       ca-deploy render --format sh | cloud-init [OPTIONS]
 
-Print the lines of a host's TrustedUserCAKeys file: the user CA keys in the trust
-bundle of the CA at URL, once the root key with that fingerprint has vouched for them.
-Nothing is printed unless all of them are proved.
+Print what other tools carry to machines. Nothing is printed unless the root key with
+the pinned fingerprint has vouched for what the CA says.
+
+  --format ca-keys      the lines of a TrustedUserCAKeys file, from the CA at URL: what
+                        is printed unless another format is named
+  --format sh           one script that does on a machine what apply does, with the same
+                        clock, but for the logins: sh SCRIPT [FILE-WITH-A-JOIN-TOKEN]
+  --format cloud-init   the same as user data, with a join token in it if there is one
+
+  --pin SHA256:…        the fingerprint of the root key, printed by ca-admin init
+  --file FILE           what machines should be (deploy.toml)
+  --group NAME          a group of deploy.toml that the machine is in; repeatable
+  --id ID               its id in the registry of hosts (the machine's own name)
+  --name NAME           a name for its host certificate (its own full name); repeatable
+  --join-token FILE     for cloud-init: the file holds what ca-admin hosts join-token
+                        printed, so what is printed is a secret until it is used
+  --json                one JSON object
 """
 
 OF_COMMAND: Mapping[str, str] = {

@@ -48,7 +48,7 @@ class Change:
         """Return the script that makes the folder, and runs the first step."""
         lines = [f"mkdir -p {self.folder}/new || exit 1", f"chmod 700 {STATE}"]
         for path, content in self._files().items():
-            lines += _write(f"{self.folder}/{path}", content)
+            lines += write(f"{self.folder}/{path}", content)
         return _whole([*lines, f"exec /bin/sh {self.folder}/change.sh stage"])
 
     def step(self, name: str) -> str:
@@ -105,7 +105,8 @@ def _whole(lines: list[str]) -> str:
     return "main() {\n" + "\n".join(["umask 077", *lines]) + "\n}\nmain </dev/null\n"
 
 
-def _write(path: str, content: bytes) -> Iterator[str]:
+def write(path: str, content: bytes) -> Iterator[str]:
+    """Yield lines of a script that write a file, whatever bytes are in it."""
     yield f": >{path} || exit 1"
     for start in range(0, len(content), _LINE_BYTES):
         piece = content[start : start + _LINE_BYTES]

@@ -149,6 +149,22 @@ class Target:
         """Return where a file of the target is for us; `name` without its first `/`."""
         return self.folder / name
 
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command there as root, without any ssh: as on its console."""
+        if self._process is None:
+            raise AssertionError("it does not run")
+        first = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        inside = [
+            "nsenter",
+            "--target",
+            first.read_text().split()[0],
+            "--mount",
+            "--pid",
+        ]
+        return subprocess.run(
+            [*inside, *command], capture_output=True, text=True, check=False
+        )
+
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
         """Put a file on the target."""
         path = self.path(name)
