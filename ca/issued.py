@@ -84,8 +84,10 @@ def find(store: Store, wanted: Wanted, *, now: datetime) -> Iterator[Issued]:
     """
     revocations = store.revocations()
     serials = {one.serial for one in revocations.serials}
+    lost = revocations.lost
     for stored in store.certificates(_span(wanted, now=now)):
-        issued = Issued(stored, is_revoked=stored.serial in serials)
+        is_lost = any(first <= stored.serial <= last for first, last in lost)
+        issued = Issued(stored, is_revoked=is_lost or stored.serial in serials)
         if issued.ca_key in revocations.ca_keys:
             issued = replace(issued, is_revoked=True)
         if _fits(issued, wanted, now=now):

@@ -53,6 +53,7 @@ class Site(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.origin = "ca.example.com/log/1"
         self.roots_fields: dict[str, object] = {}
+        self.expires = 1 << 40
         self.signed_by = {"roots": ROOT, "current": ONLINE, "checkpoint": ONLINE}
 
     @property
@@ -88,7 +89,7 @@ class Site(ThreadingHTTPServer):
         digest = sha256(roots).hexdigest()
         self.files[f"v1/trust/blob/{digest}"] = roots
         self.files["v1/trust/current"] = self._signed(
-            bundle.render_current(bundle.Current(1, 2, digest, "00" * 32)),
+            bundle.render_current(bundle.Current(1, self.expires, digest, "00" * 32)),
             bundle.CURRENT_NAMESPACE,
             self.signed_by["current"],
         )
@@ -213,6 +214,18 @@ def test_a_server_may_compress(site, monitor):
     site.headers = {"Content-Encoding": "gzip"}
 
     assert monitor()[0] == 0
+
+
+def test_a_ca_that_stands_still_or_is_shown_as_it_was_is_warned_of(site, monitor):
+    site.publish(LEAVES[:3])
+    assert "has run out" not in monitor(by=["--pin"])[2]
+    site.expires = int(time.time()) - 1
+    site.publish(LEAVES[:3])
+
+    status, _, err = monitor(by=["--pin"])
+
+    assert status == 0
+    assert "warning: what the CA published last has run out" in err
 
 
 def test_a_real_ca_is_followed_by_its_pin(tmp_path, capsys):

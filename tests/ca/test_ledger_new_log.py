@@ -41,6 +41,7 @@ from ca.errors import (
 from ca.hosts import join_host, make_join_token, register_host, vouched
 from ca.hosts.registry import require_host
 from ca.issue import Caller, issue_user_certificate
+from ca.issued import Wanted, find
 from ca.krl import KRL, RevokedCertificates, parse_krl, render_krl
 from ca.ledger import EntryKind
 from ca.ledger.new_log import SERIALS
@@ -429,6 +430,11 @@ def test_what_is_lost_or_was_revoked_is_in_the_next_krl(renewed):
         krl = parse_krl(authority.trust.blob(sha256))
         keys = (authority.user_ca_key, authority.host_ca_key)
         answer = issue(authority, request_of(renewed.idp))
+        now = datetime.now(UTC)
+        states = {
+            str(issued.stored.serial): issued.state(now=now)
+            for issued in find(authority.store, Wanted(), now=now)
+        }
 
     assert {one.ca_key: one.serials for one in krl.certificates} == {
         key.blob: ((4, 2 * SERIALS),) for key in keys if key is not None
@@ -437,6 +443,7 @@ def test_what_is_lost_or_was_revoked_is_in_the_next_krl(renewed):
     for revoked in (renewed.kept, *renewed.lost):
         assert krl.revokes(certificate_in(revoked))
     assert not krl.revokes(certificate_in(answer))
+    assert states == {renewed.kept.serial: "revoked", answer.serial: "live"}
 
 
 def test_a_token_from_before_the_new_ledger_buys_nothing(renewed):

@@ -78,6 +78,12 @@ def _look(source: Source, mirror: Mirror, output: Output) -> None:
         raise Drift(
             error.detail, hint=f"the proof is in {_keep_evidence(mirror, note)}"
         ) from error
+    if trusted.expires is not None and trusted.expires <= time.time():
+        # A checkpoint has no time in it; what names the roots has.
+        output.note(
+            "ca-admin: warning: what the CA published last has run out: it stands"
+            " still, or an old state is shown"
+        )
     _print_new(mirror, 0 if before is None else before.size, trusted, output)
 
 

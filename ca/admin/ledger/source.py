@@ -26,6 +26,8 @@ class Trusted:
     """Where the keys come from, if from roots."""
     document: bytes = b""
     """The roots, signed."""
+    expires: int | None = None
+    """Until when what the CA published is news, in Unix seconds."""
 
 
 class Source:
@@ -62,7 +64,7 @@ class Source:
         document = self._required(f"v1/trust/blob/{current.roots_sha256}")
         roots = _verify_roots(document, current, pin=self._pin)
         verify_signed(text, armour, bundle.CURRENT_NAMESPACE, _active(roots.online))
-        return Trusted(keys_of(roots), roots, document)
+        return Trusted(keys_of(roots), roots, document, current.expires)
 
     def _required(self, path: str) -> bytes:
         content = self._web.fetch(path)
