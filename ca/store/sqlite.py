@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ca.errors import Misconfigured
+from ca.errors import Misconfigured, StoreUnavailable
 from ca.store.locks import FileLock
 from ca.store.options import WRITES
 
@@ -61,9 +61,14 @@ class Turns:
 
     Two locked files, as at a counter: one is held by who is served, the other by who
     is next. Who was just served has to become next again, behind the one that is.
+
+    No turn is given where the database was moved away or another was put in its place:
+    SQLite would go on with the file that it has open.
     """
 
     def __init__(self, database: Path, *, seconds: float) -> None:
+        self._database = database
+        self._opened = _identity(database)
         self._next = FileLock(database.with_name(f"{database.name}-next"))
         self._served = FileLock(database.with_name(f"{database.name}-turn"))
         self._seconds = seconds
@@ -75,8 +80,27 @@ class Turns:
         with ExitStack() as turn:
             with self._next.hold(until):
                 turn.enter_context(self._served.hold(until))
+            replaced = self._replaced()
+            if replaced is not None:
+                raise StoreUnavailable(
+                    replaced, hint="put it back, or start the signer again"
+                )
             yield
 
     def problem(self) -> str | None:
-        """Say which process keeps the others waiting, or return None."""
-        return self._served.problem() or self._next.problem()
+        """Say what or which process keeps others from writing, or return None."""
+        return self._replaced() or self._served.problem() or self._next.problem()
+
+    def _replaced(self) -> str | None:
+        """Say so if what is written would go to a file that nobody finds again."""
+        if _identity(self._database) == self._opened:
+            return None
+        return f"{self._database} is gone, or not the file that this process has open"
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -76,6 +76,9 @@ class Restored:
             kept.unlink()
         for backup in folder.glob("backup-*"):
             backup.rename(folder / backup.name.removeprefix("backup-"))
+        # As after a restart: a signer that runs does not take a file for another.
+        self.store = Store.open(f"sqlite:///{folder}/daypass.db")
+        self.ledger = open_ledger(self.store, folder / "high-water")
 
 
 @pytest.fixture
@@ -190,6 +193,24 @@ def test_a_stopped_ledger_publishes_nothing_new(restored):
 
 def publish(store, current):
     assert store.publish(current, unless_since=store.publication_mark())
+
+
+def test_a_database_that_was_moved_away_is_written_to_when_it_is_back(ledger, tmp_path):
+    append(ledger)
+    file, away = tmp_path / "daypass.db", tmp_path / "away"
+    file.rename(away)
+    for put in (lambda: None, lambda: file.write_bytes(away.read_bytes())):
+        put()
+
+        with pytest.raises(StoreUnavailable, match="is gone, or not the file"):
+            append(ledger)
+        (problem,) = ledger.problems()
+        assert problem.startswith(f"{file} is gone, or not")
+
+    away.rename(file)
+
+    assert append(ledger).entry.serial == 2
+    assert ledger.problems() == []
 
 
 # --- Recovery ---------------------------------------------------------------------
