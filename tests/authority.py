@@ -10,6 +10,7 @@ Everything is as `ca-admin init` makes it; `rewrite` changes what a test wants c
 No pytest in here: the demo and the benchmark use it too.
 """
 
+import getpass
 import http.client
 import json
 import os
@@ -79,6 +80,18 @@ def make_ca(
     init.make(folder, answers)
     rewrite(folder / "daypass.toml", UNLIMITED)
     return folder / "daypass.toml"
+
+
+def let_in_our_account(config_file: Path) -> None:
+    """Have policy give everybody the account that the tests run as."""
+    user = getpass.getuser()
+    rewrite(
+        config_file.with_name("policy.toml"),
+        {
+            'principals = ["{email_local}"]\n': f'principals = ["{user}"]\n',
+            'gets     = ["ada"]': f'gets     = ["{user}"]',
+        },
+    )
 
 
 def encrypt_cheaply(keys: Path) -> None:

@@ -4,7 +4,6 @@ A real host pulls from a real signer; a real sshd judges. What was revoked after
 backup is in no database any more, but the host still has it.
 """
 
-import getpass
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from tests.authority import (
     LOOPBACK,
     Signer,
     encrypt_cheaply,
+    let_in_our_account,
     make_ca,
     request_of,
-    rewrite,
 )
 from tests.fakes import FakeIdP
 from tests.pulling import Host
@@ -38,14 +37,7 @@ class Place:
         origin = f"http://{LOOPBACK}:{self.port}"
         self.config_file = make_ca(folder / "ca", idp, origin=origin)
         encrypt_cheaply(folder / "ca/keys")
-        user = getpass.getuser()
-        rewrite(
-            self.config_file.with_name("policy.toml"),
-            {
-                'principals = ["{email_local}"]\n': f'principals = ["{user}"]\n',
-                'gets     = ["ada"]': f'gets     = ["{user}"]',
-            },
-        )
+        let_in_our_account(self.config_file)
         root = parse_line((folder / "ca/root/root.pub").read_text())
         self.url, self.pin = origin, wire.fingerprint(root)
         self.host = Host(folder / "host", self)

@@ -1,6 +1,5 @@
 """A CA key was stolen: the commands of docs/operating.md, as they are typed there."""
 
-import getpass
 import os
 import re
 import subprocess
@@ -10,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from ca import bundle
-from tests.authority import ROOT, Signer, certificate_in, make_ca, request_of, rewrite
+from tests.authority import (
+    ROOT,
+    Signer,
+    certificate_in,
+    let_in_our_account,
+    make_ca,
+    request_of,
+)
 from tests.fakes import FakeIdP
 from tests.sshd import Sshd, make_key
 
@@ -44,14 +50,7 @@ def idp():
 @pytest.fixture
 def config_file(tmp_path, idp):
     file = make_ca(tmp_path / "ca", idp)
-    user = getpass.getuser()
-    rewrite(
-        file.with_name("policy.toml"),
-        {
-            'principals = ["{email_local}"]\n': f'principals = ["{user}"]\n',
-            'gets     = ["ada"]': f'gets     = ["{user}"]',
-        },
-    )
+    let_in_our_account(file)
     return file
 
 
