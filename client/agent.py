@@ -166,12 +166,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def find(named: str = "") -> Agent | None:
-    """Return the agent at `named`, else the person's; None where there is none."""
-    path = named or os.environ.get(VARIABLE, "")
+def find(*, seconds: float = _SECONDS) -> Agent | None:
+    """Return the person's agent; None where there is none."""
+    path = os.environ.get(VARIABLE, "")
     if not path and sys.platform == "win32":
         path = _WINDOWS_PIPE
-    return Agent(path) if path else None
+    return Agent(path, seconds=seconds) if path else None
 
 
 def _is_pipe(path: str) -> bool:

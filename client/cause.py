@@ -39,6 +39,17 @@ class Cause:
         terminal.say(f"hint: {self.hint}")
 
 
+_SHA1 = frozenset(
+    {
+        "ssh-rsa",
+        "ssh-dss",
+        "diffie-hellman-group1-sha1",
+        "diffie-hellman-group14-sha1",
+        "diffie-hellman-group-exchange-sha1",
+    }
+)
+"""Algorithms that sign, or hash what is signed, with SHA-1."""
+
 _Make = Callable[[re.Match[str], Trial, str], Cause]
 
 
@@ -67,11 +78,8 @@ def _simple(code: str, why: str, hint: str) -> _Make:
 
 def _old_algorithms(found: re.Match[str], _trial: Trial, host: str) -> Cause:
     what, offer = found.groups()
-    sha1 = {
-        name
-        for name in offer.split(",")
-        if name in {"ssh-rsa", "ssh-dss"} or name.endswith("-sha1")
-    }
+    # Names that we know: what a host calls its own must not end in a shell.
+    sha1 = _SHA1.intersection(offer.split(","))
     if sha1 and sha1 == set(offer.split(",")):
         keyword = "HostKeyAlgorithms" if "host key" in what else "KexAlgorithms"
         wanted = max(sha1)

@@ -29,7 +29,7 @@ from client.cause import Cause
 from client.failure import DONE, FAILED, Unable
 from client.keys import Held, KeyFiles
 from client.profile import Profile
-from client.terminal import Terminal
+from client.terminal import Terminal, clean
 from client.times import render_length
 
 HELP = """\
@@ -97,10 +97,11 @@ def run(argv: list[str], terminal: Terminal) -> int:
 
 
 def _render(found: Finding) -> str:
-    line = f"{found.verdict:4}  {found.about:12}  {found.text}"
+    # Some of it is the CA's own words.
+    line = f"{found.verdict:4}  {found.about:12}  {clean(found.text)}"
     if found.cause is None:
         return line
-    return f"{line}\n{'':20}next: {found.cause.hint}"
+    return f"{line}\n{'':20}next: {clean(found.cause.hint)}"
 
 
 class Examination:

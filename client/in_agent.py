@@ -27,6 +27,10 @@ from client.terminal import Terminal
 NEVER, AUTO, ONLY = AGENT_MODES
 
 
+_PATIENCE = 3.0
+"""Seconds for an agent that nobody asked us to use."""
+
+
 def told(*, asked: str | None, kept: str | None, own_key: bool) -> str:
     """Return what is to become of the agent; a person's own key is theirs to add.
 
@@ -121,7 +125,7 @@ def forget(names: Sequence[str], *, but: bytes | None = None) -> bool:
     """
     if VARIABLE not in os.environ:
         return False
-    found = agent.find()
+    found = agent.find(seconds=_PATIENCE)
     if found is None:
         return False
     # The 32 bytes of the key itself are in its certificate, too.

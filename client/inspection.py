@@ -178,9 +178,12 @@ def source_address(held: Held, address: str, port: int) -> Cause | None:
     if allowed is None:
         return None
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:  # which sends nothing
-        probe.connect((address, port))
-        here = ipaddress.ip_address(probe.getsockname()[0])
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:  # which sends nothing
+            probe.connect((address, port))
+            here = ipaddress.ip_address(probe.getsockname()[0])
+    except (OSError, ValueError):
+        return None  # there is no way there any more, so nothing to compare with
     networks = [ipaddress.ip_network(one, strict=False) for one in allowed.split(",")]
     if any(here in network for network in networks):
         return None

@@ -6,7 +6,7 @@ revoking is the CA's to do.
 
 from client import in_agent, profile
 from client.arguments import Parser
-from client.failure import DONE
+from client.failure import DONE, Unable
 from client.keys import KeyFiles
 from client.terminal import Terminal
 
@@ -31,7 +31,10 @@ def run(argv: list[str], terminal: Terminal) -> int:
     keys = KeyFiles(chosen.name)
     all_of_them = (keys, *keys.others())
     removed = [held.remove() for held in all_of_them]
-    removed.append(in_agent.forget([held.name for held in all_of_them]))
+    try:
+        removed.append(in_agent.forget([held.name for held in all_of_them]))
+    except Unable as error:
+        terminal.warn(f"what {error.detail.partition(' does')[0]} holds is not removed")
     terminal.say("logged out" if any(removed) else "nobody was signed in")
     terminal.result({"profile": chosen.name, "removed": any(removed)})
     return DONE

@@ -21,7 +21,7 @@ _SECONDS = 30
 
 _CONNECT_SECONDS = 10
 
-_QUIET = "qvVGfNTtnsE"
+_QUIET = "qvVGfNTtnsEOQWw"
 """Options of the person's that would change what is said, or begin something."""
 
 _SETTINGS: Mapping[str, str] = {

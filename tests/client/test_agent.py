@@ -159,6 +159,24 @@ def test_auto_without_an_agent_is_a_sign_in_all_the_same(login, keys):
     assert keys.held().key_matches
 
 
+def test_who_has_no_agent_loads_nothing_for_it(login, token_file):
+    code = (
+        "import sys; from client.__main__ import main;"
+        f"status = main(['--token-file', {token_file!r}]);"
+        "print(status, sorted(m for m in sys.modules if m.endswith('agent')))"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout == "0 []\n"
+
+
 # --- only -------------------------------------------------------------------------
 
 
@@ -328,6 +346,16 @@ def test_an_agent_that_is_gone_stops_no_sign_in_and_no_doctor(login, run, monkey
     assert login().status == 0
     found = run("doctor", "--json").document["findings"]
     assert [one["verdict"] for one in found if one["about"] == "agent"] == ["warn"]
+
+
+def test_an_agent_that_is_gone_is_a_warning_to_who_logs_out(login, run, monkeypatch):
+    login()
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/nowhere/at/all")
+
+    said = run("logout")
+
+    assert said.status == 0
+    assert "warning: what the ssh-agent at /nowhere/at/all holds" in said.err
 
 
 # --- A week -----------------------------------------------------------------------

@@ -15,6 +15,8 @@ import pytest
 
 from ca.certificate import parse_line
 from ca.krl import KRL, RevokedCertificates, render_krl
+from client.cause import in_words
+from client.trial import Trial
 from tests.agents import SshAgent
 from tests.fake_ca import key_file, key_line, make_key, problem
 from tests.fakes import Answer
@@ -558,3 +560,111 @@ def test_34_public_keys_are_off(installed, serve, ask):
         lead(installed, host, "PubkeyAuthentication no")
 
         assert ask()[0] == "public_key_off"
+
+
+# --- What else a doctor looks at ---------------------------------------------------
+
+
+def test_a_doctor_is_content_with_a_laptop_that_is_in_order(installed, run):
+    said = run("doctor")
+
+    assert said.status == 0
+    assert {line[:4] for line in said.out.splitlines()} == {"ok  "}
+
+
+def test_what_a_ca_says_never_moves_the_cursor(installed, run, ca):
+    ca.answers["/v1/discovery"] = problem(503, "unavailable", "\x1b[2Jgone")
+
+    said = run("doctor")
+
+    assert said.status == 7
+    assert "\\x1b[2Jgone" in said.out
+    assert "\x1b" not in said.out
+
+
+def test_a_bundle_that_has_run_out_and_hosts_by_other_keys_are_warnings(
+    installed, run, ca
+):
+    ca.expires_in = -60
+    ca.current_version += 1
+    assert codes(run("doctor", "--json")) == ["bundle_expired"]
+
+    ca.expires_in = 3600
+    ca.host_domains = ("*.b.test",)
+    ca.roots_version += 1
+    ca.current_version += 1
+    assert codes(run("doctor", "--json")) == ["known_hosts_old"]
+
+
+def test_a_clock_that_is_wrong_is_found_before_anybody_signs_in(installed, run, ca):
+    ca.clock_ahead = 5400
+
+    said = run("doctor", "--json")
+
+    assert said.status == 8
+    assert codes(said) == ["clock_wrong"]
+
+
+def test_a_setting_that_comes_first_all_the_same_is_found(installed, run, keys):
+    text = installed.read_text()
+    block = keys.folder / "a.conf"
+    block.write_text("Host *.a.test\n    IdentityFile ~/.ssh/id_other\n")
+
+    said = run("doctor", "--json")
+
+    assert installed.read_text() == text
+    assert codes(said) == ["ssh_config_overridden"]
+
+
+@pytest.mark.parametrize(
+    ("says", "codes_found"),
+    [("OpenSSH_7.4p1, OpenSSL", ["openssh"]), ("OpenSSH_for_Windows_8.6p1", [])],
+)
+def test_an_openssh_that_is_too_old_is_found(
+    installed, run, tmp_path, monkeypatch, says, codes_found
+):
+    real = subprocess.run(
+        ["sh", "-c", "command -v ssh"], capture_output=True, check=True
+    )
+    ssh = tmp_path / "ssh"
+    where = real.stdout.decode().strip()
+    ssh.write_text(
+        f'#!/bin/sh\n[ "$1" = -V ] && echo {says!r} >&2 || exec {where} "$@"\n'
+    )
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    assert codes(run("doctor", "--json")) == codes_found
+
+
+def test_without_ssh_both_say_so(installed, run, tmp_path, monkeypatch):
+    keygen = subprocess.run(
+        ["sh", "-c", "command -v ssh-keygen"], capture_output=True, check=True
+    )
+    (tmp_path / "ssh-keygen").symlink_to(keygen.stdout.decode().strip())
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert "openssh" in codes(run("doctor", "--json"))
+    assert run("why", HOST).status == 1
+
+
+def test_without_a_host_why_is_misuse(installed, run):
+    assert run("why").status == 2
+
+
+@pytest.mark.parametrize(
+    ("offer", "code"),
+    [
+        ("ssh-rsa,ssh-dss", "sha1_only"),
+        ("$(reboot)-sha1", "no_common_algorithm"),
+        ("ssh-rsa,newest", "no_common_algorithm"),
+    ],
+)
+def test_what_a_host_calls_its_algorithms_never_ends_in_a_shell(offer, code):
+    said = f"no matching host key type found. Their offer: {offer}"
+
+    found = in_words(Trial(let_in=False, lines=(said,)), "web1")
+
+    assert found is not None
+    assert found.code == code
+    assert "reboot" not in found.hint
