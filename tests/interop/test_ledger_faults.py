@@ -12,10 +12,20 @@ import sqlalchemy as sa
 
 from ca import merkle
 from ca.errors import Conflict, LedgerStopped, StoreUnavailable
+from ca.leaf import Leaf, render_leaf
 from ca.ledger import EntryKind, HighWater, Ledger, Proved
 from ca.ledger.entry import Place
+from ca.ledger.recovery import Copy, recover
 from ca.store import Forgotten, NewLog, Store, TokenUse
-from tests.ledgers import ORIGIN, append, check, checkpoint_signer, open_ledger, seen_in
+from tests.ledgers import (
+    NOW,
+    ORIGIN,
+    append,
+    check,
+    checkpoint_signer,
+    open_ledger,
+    seen_in,
+)
 
 STATEMENTS = (
     "UPDATE ledger_head",
@@ -25,6 +35,7 @@ STATEMENTS = (
 )
 COMMIT, HIGH_WATER = "COMMIT", "the high-water file"
 EARLY = (*STATEMENTS, COMMIT)
+LATE = (COMMIT, HIGH_WATER)
 
 
 class Fault:
@@ -164,6 +175,41 @@ def finish(house, ledger):
             old.size, old.root, newest.size, newest.root, store.hashes(plan)
         )
         assert store.entries(proved.entry.index, 1) == [proved.entry]
+
+
+# --- A recovery -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["not stored", "stored"])
+@pytest.mark.parametrize(
+    "write", [*STATEMENTS[:3], "INSERT INTO l", COMMIT, HIGH_WATER]
+)
+def test_a_recovery_that_fails_is_done_again(database, tmp_path, write, stored):
+    fault = Fault(write, stored=stored)
+    house = House(database, tmp_path, fault)
+    hashed = "00" * 32
+    lost = render_leaf(Leaf("user-certificate", 5, 3, hashed, hashed))
+    with house.opened() as ledger:
+        leaves = [*(append(ledger).entry.leaf for _ in range(2)), lost]
+        tree, _ = merkle.CompactTree().extend(map(merkle.leaf_hash, leaves))
+        known = seen_in(ledger.signer.sign(tree))
+        with pytest.raises(LedgerStopped):
+            append(ledger, seen=known)
+        store = ledger._store  # noqa: SLF001 (nothing else sees inside)
+        fault.is_armed = True
+
+        with pytest.raises(StoreUnavailable):
+            recover(ledger, store, Copy(leaves), now=NOW)
+
+        assert not fault.is_armed
+    with house.opened() as ledger:
+        store = ledger._store  # noqa: SLF001
+        recover(ledger, store, Copy(leaves), now=NOW)
+        proved = append(ledger, seen=known)
+
+        assert (proved.entry.serial, check(proved, ledger.signer.key).size) == (5, 5)
+        assert store.revocations().lost == ((3, 3),)
+        assert ledger.problems() == []
 
 
 # --- A new log ------------------------------------------------------------------------
