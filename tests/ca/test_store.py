@@ -1,7 +1,9 @@
 """The store: what a method wrote is there, once, or the method raised."""
 
 import secrets
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -149,6 +151,21 @@ def test_every_connection_to_sqlite_syncs_fully_in_wal_mode(tmp_path):
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_who_writes_to_sqlite_has_the_lock_before_anything_is_read(tmp_path):
+    made = make_sqlite(tmp_path)
+    store = Store.open(made.url)
+
+    def work(_connection, _head):
+        with (
+            closing(sqlite3.connect(made.file, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+
+    store._database.write(work)  # noqa: SLF001 (nothing else sees inside)
+    store.close()
 
 
 def test_a_database_that_refuses_is_unavailable_without_its_words(store, database):
