@@ -14,7 +14,7 @@ from enum import StrEnum
 from ca.errors import CAError
 from deploy.facts import Facts
 from deploy.inventory import Host
-from deploy.planned import Plan
+from deploy.planned import Kind, Plan
 
 _WAVES = (0.05, 0.25, 1.0)
 """Shares of the hosts that would change, after the canaries."""
@@ -50,12 +50,15 @@ class Seen:
 
     @property
     def kind(self) -> object:
-        """What makes it like another: what could make a change fail on both."""
+        """What makes it like another: what could make a change fail on both.
+
+        Not which of the CA's files it has already: those that an earlier try left.
+        """
         facts, plan = self.facts, self.plan
         if facts is None or plan is None:
             return None
         effects = tuple((e.keyword, e.before) for e in plan.effects)
-        paths = tuple(change.path for change in plan.changes)
+        paths = tuple(c.path for c in plan.changes if c.kind is not Kind.TRUST)
         return (facts.os, facts.version, facts.manager, facts.selinux, effects, paths)
 
 
