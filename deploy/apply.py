@@ -26,7 +26,7 @@ from deploy.host_certificate import Certify, Named
 from deploy.plan import make_plan
 from deploy.planned import Plan
 from deploy.proof import Way
-from deploy.pulling import Register
+from deploy.pulling import PULL_CONF, Register
 from deploy.root import Root
 from deploy.trust import Trust
 from deploy.upload import Change
@@ -141,5 +141,10 @@ async def _roll_back(
         fate = f"and taking it back failed: {error.detail}"
     else:
         fate = "the host is as it was, and lets you in as before"
+        if change.plan.register is not None and PULL_CONF not in change.facts.files:
+            fate += (
+                ". The CA knows it now and waits for its reports: apply again, or "
+                f"ca-admin hosts forget {change.plan.register.id}"
+            )
     kind = PlanChanged if "changed:" in why.detail else type(why)
     return kind(f"{why.detail}; {fate}", hint=why.hint)

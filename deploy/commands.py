@@ -12,7 +12,7 @@ from pathlib import Path
 from client.api import Misuse
 from deploy import ca, desired, host_keys, inventory, key_report
 from deploy.apply import Operator
-from deploy.failure import NotRoot, PasswordNeeded, PlanChanged
+from deploy.failure import PasswordNeeded, PlanChanged
 from deploy.fleet import Event, Fleet, Settings
 from deploy.inventory import Host, Resolver
 from deploy.options import Options
@@ -45,9 +45,12 @@ class _Desk:
         """Survey the hosts; ask for the password for sudo where some host does."""
         seen = self._survey(self.hosts)
         needing = [e.host for e in seen if isinstance(e.failure, PasswordNeeded)]
-        if not needing:
+        if not needing or not sys.stdin.isatty():
+            for host in needing:
+                why = "sudo asks for a password, and there is no terminal to ask at"
+                Watcher(self.output, 1)(Event(host.name, Outcome.UNSEEN, why))
             return seen
-        self.fleet.password.text = _ask_password(
+        self.fleet.password.text = getpass.getpass(
             f"password for sudo, which {len(needing)} hosts ask for: "
         )
         # One alone first: where it is wrong there, no other account gets locked.
@@ -272,9 +275,3 @@ def _confirm(question: str) -> bool:
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
-
-
-def _ask_password(prompt: str) -> str:
-    if not sys.stdin.isatty():
-        raise NotRoot("sudo asks for a password, and there is no terminal to ask at")
-    return getpass.getpass(prompt)

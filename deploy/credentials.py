@@ -4,6 +4,7 @@ A certificate is offered with its key, wherever that is: in a file, or in an age
 keys in hardware are.
 """
 
+import asyncio
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,15 +35,21 @@ class Agents:
 
     def __init__(self) -> None:
         self._open: dict[str, asyncssh.SSHAgentClient] = {}
+        self._turn = asyncio.Lock()
 
     async def keys(self, path: str) -> list[asyncssh.SSHKeyPair]:
         """Return what an agent holds; nothing where there is none."""
-        try:
-            if path not in self._open:
-                self._open[path] = await asyncssh.connect_agent(path)
-            return list(await self._open[path].get_keys())
-        except (OSError, ValueError, asyncssh.Error):
-            return []
+        async with self._turn:
+            try:
+                if path not in self._open:
+                    self._open[path] = await asyncssh.connect_agent(path)
+                return list(await self._open[path].get_keys())
+            except (OSError, ValueError, asyncssh.Error):
+                # One that was started anew meanwhile is asked anew.
+                lost = self._open.pop(path, None)
+                if lost is not None:
+                    lost.close()
+                return []
 
     def close(self) -> None:
         """Close them."""

@@ -18,7 +18,7 @@ from deploy.apply import Operator
 from deploy.connection import Connections
 from deploy.desired import Desired, DesiredHost
 from deploy.facts import Facts
-from deploy.failure import Drift, PlanChanged
+from deploy.failure import Drift, PasswordNeeded, PlanChanged
 from deploy.host_certificate import Named, names_of
 from deploy.inventory import Host, Resolver
 from deploy.leftover import QUESTION
@@ -155,6 +155,9 @@ class Fleet:
                 way, root = await self._visit(run, host)
                 async with root.connection:
                     facts, plan = await self._plan(way, root, host)
+            except PasswordNeeded as error:
+                # Whoever asked for the survey asks for it, and for this host again.
+                return Seen(host, failure=error)
             except CAError as error:
                 self.watch(Event(host.name, Outcome.UNSEEN, error.detail))
                 return Seen(host, failure=error)

@@ -18,6 +18,8 @@ from deploy.sshd_config import FOLDER
 MODES: Mapping[str, int] = {PULL: 0o755, END_SESSIONS: 0o755}
 """Of files that are not ordinary ones."""
 
+PULL_CONF = f"{FOLDER}/pull.conf"
+
 PROGRAMS = frozenset(MODES)
 """Too long for a diff."""
 

@@ -101,8 +101,15 @@ take_lock() {
             drop_lock
             fail "locked: $whose is changing this host"
         fi
+        clean_after "${other##*/}"
         rm -f "$other"
     done
+}
+clean_after() { # clean_after ID: what a change that died left beside the files
+    [ -f "$state/$1/manifest" ] || return 0
+    while read -r kind mode number before path <&3; do
+        rm -f "$(dirname "$path")/.$(basename "$path").$1.daypass"
+    done 3<"$state/$1/manifest"
 }
 drop_lock() { rm -f "$state/locks/$id"; }
 

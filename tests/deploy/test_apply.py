@@ -6,6 +6,7 @@ end the host is either what the plan said or, byte for byte, what it was.
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import replace
@@ -135,10 +136,23 @@ def _is_sshds(name):
     return name.startswith(CONFIGURED) and not Path(name).name.startswith(".")
 
 
-@pytest.mark.parametrize("left", ["armed", "rolling"])
-def test_a_machine_that_goes_down_takes_back_what_nobody_proved(left, office, target):
+ON_RESTART = {
+    "etc/cron.d/daypass-rollback": "@reboot root ",
+    "etc/systemd/system/daypass-rollback.service": "ExecStart=",
+}
+
+
+@pytest.mark.parametrize(
+    ("left", "place"), [*zip(("armed", "rolling"), ON_RESTART, strict=True)]
+)
+def test_a_machine_that_goes_down_takes_back_what_nobody_proved(
+    left, place, office, target
+):
     before = target.snapshot(*CONFIGURED)
-    on_reboot = target.path("etc/cron.d/daypass-rollback")
+    on_restart = target.path(place)
+    systemd = target.path("run/systemd")
+    if "systemd" in place:
+        (systemd / "system").mkdir(parents=True)
 
     async def cut():
         async with office.on("t0") as visit:
@@ -154,7 +168,12 @@ def test_a_machine_that_goes_down_takes_back_what_nobody_proved(left, office, ta
     run(cut())
     assert target.snapshot(*CONFIGURED) != before
     go_down()
-    command = on_reboot.read_text().removeprefix("@reboot root ")
+    text = on_restart.read_text()
+    command = text.partition(ON_RESTART[place])[2].splitlines()[0]
+    if "systemd" in place:
+        link = target.path("etc/systemd/system/sysinit.target.wants") / on_restart.name
+        assert link.readlink() == Path(f"../{on_restart.name}")
+        assert complaints_of_systemd(on_restart) == []
     folder = Path(command.split()[1]).parent
     target.path(f"{folder}/armed"[1:]).rename(target.path(f"{folder}/{left}"[1:]))
 
@@ -162,8 +181,19 @@ def test_a_machine_that_goes_down_takes_back_what_nobody_proved(left, office, ta
 
     assert target.snapshot(*CONFIGURED) == before
     assert lets_in(office)
-    assert not on_reboot.exists()
+    assert not on_restart.exists()
     assert not target.locks
+    shutil.rmtree(systemd, ignore_errors=True)
+
+
+def complaints_of_systemd(unit):
+    """Return what systemd says against a unit, where there is systemd."""
+    if shutil.which("systemd-analyze") is None:
+        return []
+    said = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+    )
+    return [line for line in said.stderr.splitlines() if unit.name in line]
 
 
 def go_down():

@@ -32,7 +32,7 @@ from tests.authority import (
 from tests.client.a_terminal import on_a_terminal
 from tests.fakes import FakeIdP
 from tests.sshd import free_port, make_key
-from tests.targets import Target, make_login, wait_until
+from tests.targets import PASSWORD, Target, make_login, wait_until
 
 pytestmark = [
     pytest.mark.openssh,
@@ -450,6 +450,39 @@ def test_what_is_typed_wrong_is_misuse(desk, line, status, words):
     assert said.returncode == status
     assert words in said.stderr
     assert "ca-deploy: error: " in said.stderr
+
+
+def test_a_password_for_sudo_is_asked_for_once_and_only_of_somebody(desk, hosts):
+    _, (one, two) = hosts
+    for host in (one, two):
+        host.path("etc/sudoers.d/ada").unlink()
+        host.write("etc/sudoers.d/ada", "ada ALL=(ALL) ALL\n", 0o440)
+    config = (desk.folder / "ssh_config").read_text()
+    (desk.folder / "as_ada").write_text(config.replace("User root", "User ada"))
+    line = [sys.executable, "-m", "deploy", "plan", "--ssh-config", "as_ada"]
+
+    unasked = subprocess.run(
+        line,
+        cwd=desk.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    asked = on_a_terminal(
+        line, typed=f"{PASSWORD}\n", typed_at="hosts ask for: ", cwd=desk.folder
+    )
+    mistyped = on_a_terminal(
+        line, typed="correct hose\n", typed_at="hosts ask for: ", cwd=desk.folder
+    )
+
+    assert unasked.returncode == 1
+    assert b"there is no terminal to ask at" in unasked.stderr
+    assert asked.status == 0, asked.text
+    assert asked.text.count("password for sudo, which 2 hosts ask for: ") == 1
+    assert "of 2 hosts would change" in asked.text
+    assert PASSWORD not in asked.text
+    assert mistyped.status == 1, mistyped.text
+    assert "web2: not tried, since web1 did not take the password" in mistyped.text
 
 
 def test_a_host_key_is_shown_and_never_taken_in_silence(desk, hosts):
