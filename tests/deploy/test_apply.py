@@ -99,7 +99,9 @@ def run_out():
 
 @pytest.mark.parametrize("step", STEPS[:-1])
 def test_a_host_is_as_it_was_when_all_is_cut_after_a_step(step, office, target):
-    before = target.snapshot("etc/ssh")
+    # But for what an earlier change left when it died, which the next sweeps away.
+    whole = target.snapshot("etc/ssh")
+    before = {n: c for n, c in whole.items() if not Path(n).name.startswith(".")}
 
     async def cut_after():
         async with office.on("t0") as visit:
