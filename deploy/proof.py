@@ -25,7 +25,8 @@ from deploy.root import Root
 
 _RELOAD_SECONDS = 15
 _COMMAND_SECONDS = 30
-_SEEN = (resources.files("deploy") / "host" / "seen.sh").read_text()
+SEEN = (resources.files("deploy") / "host" / "seen.sh").read_text()
+"""What prints whether sshd has logged a login; its arguments are account and serial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class _Login:
 
     async def is_logged(self, serial: int) -> bool | None:
         """Say whether sshd has logged it; None where it logs nowhere."""
-        said = await self.root.run(_SEEN, (self.account, str(serial)))
+        said = await self.root.run(SEEN, (self.account, str(serial)))
         return {b"seen": True, b"unseen": False}.get(said.strip())
 
 

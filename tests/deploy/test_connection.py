@@ -25,7 +25,7 @@ from deploy.failure import (
     PasswordNeeded,
 )
 from deploy.inventory import Resolver
-from deploy.proof import _SEEN
+from deploy.proof import SEEN
 from deploy.root import Password, Root
 from tests.agents import SshAgent
 from tests.certificates import certificate
@@ -302,14 +302,14 @@ def test_what_sshd_has_logged_is_found(office, target, log, said):
     async def look(root):
         client, port, *_ = (await root.run('echo "$1"')).decode().split()
         path.write_text(log.format(me=f"{client} port {port}"))
-        return await root.run(_SEEN, ("web", "7"))
+        return await root.run(SEEN, ("web", "7"))
 
     assert visit(office, look) == said
     path.write_text(before)
 
 
 def test_a_login_that_sshd_has_not_logged_is_told_from_no_log(office, target):
-    said = visit(office, lambda root: root.run(_SEEN, ("web", "123456789")))
+    said = visit(office, lambda root: root.run(SEEN, ("web", "123456789")))
 
     assert said == b"unseen\n"
 
