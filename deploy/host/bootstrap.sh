@@ -53,17 +53,22 @@ look() {
     [ "$renews$pulls" = nono ] || [ -f "$key.pub" ] || fail "there is no $key.pub"
 }
 
-# As facts.sh does, for one that did not let us in. In an image that is being made there
-# is none.
+# As facts.sh does, for one that did not let us in; before 8.2 it had no title of its own,
+# and is a child of nobody. In an image that is being made there is none.
 find_listener() {
     for found in /proc/[0-9]*; do
         title=$(tr '\000' ' ' <"$found/cmdline" 2>/dev/null)
-        case $title in sshd:*'[listener]'*) ;; *) continue ;; esac
+        case $title in
+        sshd:*'[listener]'*) ;;
+        /*/sshd' '*) grep -qs '^PPid:[[:space:]]*[01]$' "$found/status" || continue ;;
+        *) continue ;;
+        esac
         listener=${found#/proc/}
         command=${title#sshd: } command=${command%% \[listener\]*}
         unit=$(sed -n 's,.*/\([^/]*\.service\)$,\1,p' "$found/cgroup" | head -n 1)
         return
     done
+    say "no sshd is running; it will read this when it starts"
 }
 
 # --- The change, as change.sh reads it -----------------------------------------------

@@ -118,13 +118,13 @@ read_user() {
         else record user "$1" missing; fi
         return
     fi
-    record user "$1" "$(echo "$line" | cut -d: -f3,4 | tr : ' ')" "$(awk -F: -v name="$1" '
-        $1 == name {
+    kind=$(awk -F: -v name="$1" '$1 == name {
             if ($2 ~ /^!/ || $2 ~ /^\*LK\*/) kind = "locked"
             else if ($2 == "") kind = "empty"
             else if ($2 ~ /^[*x]/) kind = "none"
             else kind = "set"
-            print kind, ($8 == "" ? "-" : $8) }' /etc/shadow 2>/dev/null)"
+            print kind, ($8 == "" ? "-" : $8); exit }' /etc/shadow 2>/dev/null)
+    record user "$1" "$(echo "$line" | cut -d: -f3,4 | tr : ' ')" "${kind:-locked -}"
     { echo "$line" | cut -d: -f6; echo "$line" | cut -d: -f7; id -Gn "$1"; } | quote
 }
 

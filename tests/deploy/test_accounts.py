@@ -141,6 +141,17 @@ def test_what_would_end_badly_is_not_begun(office, target):
     office.know(target)
 
 
+def test_a_user_without_a_shadow_entry_is_one_that_is_locked(office, target):
+    with target.path("etc/passwd").open("a") as file:
+        file.write("bare:x:2999:2999::/home/bare:/bin/sh\n")
+
+    made = run(look(office, DesiredHost(ROOT, users={"bare": UserTable()})))
+
+    assert "bare was locked by somebody, and is opened" in made.risks
+    passwd = target.path("etc/passwd")
+    passwd.write_text(passwd.read_text().partition("bare:x:")[0])
+
+
 def test_a_shell_that_is_not_there_is_said_before_anything_is_changed(office, target):
     before = databases(target)
     wanted = DesiredHost(

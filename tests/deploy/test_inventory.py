@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +67,37 @@ def test_ansible_s_inventory_has_groups_within_groups_and_variables(tmp_path):
         "ProxyJump=bastion",
     )
     assert web1.options == ("ProxyJump=jump1,jump2",)
+
+
+INI = """\
+[web]
+web1 ansible_host=192.0.2.7 ansible_port=2222
+[db]
+db1 ansible_user=admin ansible_ssh_common_args='-o ProxyJump="bastion"'
+[prod:children]
+web
+db
+"""
+
+
+def test_what_ansible_s_own_program_prints_is_read(tmp_path):
+    (tmp_path / "inventory.ini").write_text(INI)
+    program = Path(sys.executable).with_name("ansible-inventory")
+    said = subprocess.run(
+        [program, "--list", "-i", "inventory.ini"],
+        cwd=tmp_path,
+        env=os.environ | {"ANSIBLE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    db1, web1 = read(write(tmp_path, said.stdout))
+
+    assert db1.groups == {"all", "prod", "db"}
+    assert db1.options == ("User=admin", "ProxyJump=bastion")
+    assert web1.options == ("HostName=192.0.2.7", "Port=2222")
+    assert names(limit((db1, web1), ["prod", "!web"])) == ["db1"]
 
 
 @pytest.mark.parametrize(
