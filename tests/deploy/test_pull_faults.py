@@ -122,6 +122,10 @@ CHANGING = ("mkdir", "mv", "cp", "sync", "chmod", "curl", "wget")
 """What changes a file, or asks for one. The shell itself writes only into staging."""
 
 
+KILL_ALL = "read -r stat </proc/$$/stat; set -- ${stat##*)}; kill -9 -$4; kill -9 0"
+"""Kill the run, and us: `timeout` of coreutils has made a group of its own."""
+
+
 def count_and_kill(host: Host, at: int) -> None:
     """Have the whole run killed just before its command number `at`; 0 is never."""
     counter = host.root / "counter"
@@ -132,7 +136,7 @@ def count_and_kill(host: Host, at: int) -> None:
             host.stub(
                 name,
                 f"echo {name} >>{counter}\n"
-                f"[ $(wc -l <{counter}) -ne {at} ] || kill -9 0\n"
+                f"[ $(wc -l <{counter}) -ne {at} ] || {{ {KILL_ALL}; }}\n"
                 f'exec {real} "$@"',
             )
 
