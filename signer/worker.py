@@ -13,11 +13,9 @@ import logging
 import re
 import selectors
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -35,9 +33,8 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from signer import plain, tls
+from signer import tls
 from signer.app import LARGEST_BODY, unchanged_of
-from signer.crew import Crew
 from signer.problems import http_code, render_problem
 from signer.request_log import log_refusal, new_request_id
 
@@ -56,12 +53,6 @@ LARGEST_HEAD = 24 * 1024
 
 MOST_CONNECTIONS = 512
 """At once, in one process; more wait in the system's queue."""
-
-CREWS = 2
-"""At once: while one waits for the disk, the other works."""
-
-CREW = 64
-"""Requests, at most, that share the fate of a commit."""
 
 _CHUNK = 64 * 1024
 _CONTENT_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,9})[ \t]*\r?$")
@@ -113,8 +104,6 @@ class _Connection(TConn):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.received = bytearray()
-        self.plain: plain.Environ | None = None
-        self.answered = False
 
     def init(self) -> None:
         """Parse what has arrived, and never read on."""
@@ -129,15 +118,6 @@ class Worker(ThreadWorker):
     Of gunicorn's two queues, `pending_conns` are those that a request is read from and
     `keepalived_conns` those that linger; both are in the order of their time-outs.
     """
-
-    def __init__(self, *arguments: Any, **words: Any) -> None:
-        super().__init__(*arguments, **words)
-        self._plain: _Queue = deque()
-        """Plain requests that no crew has taken yet."""
-        self._crews = 0
-        """How many are at work, and not only waiting for others."""
-        self._others = ThreadPoolExecutor(self.cfg.threads)
-        """For what crews must not wait for."""
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection and begin to read from it."""
@@ -206,64 +186,6 @@ class Worker(ThreadWorker):
             sock.send(answer)
             tls.end(sock)
         return True
-
-    def enqueue_req(self, conn: _Connection) -> None:
-        """Have a thread work on a request: alone, or with others like it."""
-        conn.plain = plain.environ_of(
-            bytes(conn.received),
-            client=conn.client,
-            server=conn.server,
-            tls=isinstance(conn.sock, ssl.SSLSocket),
-        )
-        if conn.plain is None:
-            super().enqueue_req(conn)
-        else:
-            self._plain.append(conn)
-            self._send_crew()
-
-    def _send_crew(self) -> None:
-        """Have a thread work on what has arrived, if fewer than so many do."""
-        if self._plain and self._crews < CREWS:
-            self._crews += 1
-            members = [
-                self._plain.popleft() for _ in range(min(len(self._plain), CREW))
-            ]
-            self.tpool.submit(self._work_together, members)
-
-    def _work_together(self, members: list[_Connection]) -> None:
-        """Answer these requests, in a thread."""
-        crew = Crew(self._others)
-        try:
-            crew.work([partial(self._answer, member) for member in members])
-        finally:
-            done = [member for member in members if member.answered]
-            self.method_queue.defer(self._finish_crew, done)
-        try:
-            crew.wait()
-        finally:
-            late = [member for member in members if member not in done]
-            self.method_queue.defer(self._finish_all, late)
-
-    def _answer(self, conn: _Connection) -> None:
-        """Answer a plain request. The system keeps all of it for the client."""
-        conn.sock.settimeout(WRITE_SECONDS)
-        try:
-            assert conn.plain is not None  # noqa: S101 (who comes here is)
-            conn.sock.sendall(plain.answer(self.wsgi, conn.plain))
-        except OSError:
-            pass  # the client has left, and may ask again for what it has bought
-        except Exception as error:  # noqa: BLE001 (it ends here)
-            self.handle_error(None, conn.sock, conn.client, error)
-        conn.answered = True
-
-    def _finish_crew(self, done: list[_Connection]) -> None:
-        self._crews -= 1
-        self._send_crew()
-        self._finish_all(done)
-
-    def _finish_all(self, done: list[_Connection]) -> None:
-        for connection in done:
-            self.finish_request(connection, None)
 
     def handle(self, conn: _Connection) -> bool:
         """Work on a request, in a thread. The connection ends with the answer."""
