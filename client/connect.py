@@ -110,7 +110,7 @@ def _run(tool: str, argv: list[str], terminal: Terminal) -> int:
     options = parser(tool).read(argv, terminal)
     if not options.rest:
         raise Misuse("there is nothing to run", hint=f"ca-login {tool} --help")
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.again += chosen.words
     terminal.step("find a usable certificate")
     keys = _signed_in(chosen, options, terminal)

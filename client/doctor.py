@@ -80,7 +80,7 @@ class Finding:
 def run(argv: list[str], terminal: Terminal) -> int:
     """Look at all of it; end with the exit code of the first thing that is wrong."""
     options = Parser("ca-login doctor", HELP).read(argv, terminal)
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.again += chosen.words
     findings = []
     for look in Examination(chosen).looks():

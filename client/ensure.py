@@ -33,7 +33,7 @@ signs nobody in and ends with 4. However many run at once, one of them signs in.
 def run(argv: list[str], terminal: Terminal) -> int:
     """Sign in, unless the certificate is good or becomes so meanwhile."""
     options = Parser("ca-login ensure", HELP).read(argv, terminal)
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.again += chosen.words
     terminal.step("find a usable certificate")
     signed_in = ensure(chosen, terminal)

@@ -44,7 +44,7 @@ def run(argv: list[str], terminal: Terminal) -> int:
     options = parser().read(argv, terminal)
     if options.ppk is None:
         raise Misuse("--ppk is missing", hint="ca-login export --help")
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.step(f"export the certificate to {options.ppk}")
     terminal.again += chosen.words
     keys, now = KeyFiles(chosen.name), time.time()

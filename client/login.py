@@ -97,7 +97,7 @@ class Options:
 def run(argv: list[str], terminal: Terminal) -> int:
     """Sign in, and say until when that lasts."""
     options = _parse(argv, terminal)
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.again += chosen.words
     terminal.step("find the key")
     existing = None if options.key is None else ExistingKey.find(options.key)

@@ -26,7 +26,7 @@ They go from the files, and from your ssh-agent.
 def run(argv: list[str], terminal: Terminal) -> int:
     """Remove what a sign-in left, and say whether there was anything."""
     options = Parser("ca-login logout", HELP).read(argv, terminal)
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.step("log out")
     keys = KeyFiles(chosen.name)
     all_of_them = (keys, *keys.others())

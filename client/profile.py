@@ -19,6 +19,7 @@ from ca.values import dataclass
 from client import files
 from client.failure import BadAnswer, Misuse, Unable
 from client.ledger import Seen
+from client.terminal import Terminal
 from client.trust import Known, root_fingerprint
 
 DEFAULT = "default"
@@ -61,8 +62,9 @@ def path_of(name: str) -> Path:
     return files.folder("XDG_CONFIG_HOME", ".config") / f"{name}.json"
 
 
-def load(name: str | None) -> Profile:
+def load(name: str | None, terminal: Terminal) -> Profile:
     """Return the profile of that name, else `default`, else the only one there is."""
+    terminal.step("find the profile")
     chosen = name if name is not None else _choose()
     profile = find(chosen)
     if profile is None:

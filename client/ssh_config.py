@@ -56,7 +56,7 @@ def run(argv: list[str], terminal: Terminal) -> int:
     """Install, print or remove the block of one profile."""
     options = parser().read(argv, terminal)
     action = one_of("what to do", ACTIONS)(options.action)
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     if action == "install":
         return _install(chosen, terminal)
     if action == "print":

@@ -26,7 +26,7 @@ ca-login status: who am I, for which principals, until when
 def run(argv: list[str], terminal: Terminal) -> int:
     """Show the installed certificate, or why it is of no use."""
     options = Parser("ca-login status", HELP).read(argv, terminal)
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.step("find a usable certificate")
     terminal.again += chosen.words
     keys = KeyFiles(chosen.name)

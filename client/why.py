@@ -63,7 +63,7 @@ def run(argv: list[str], terminal: Terminal) -> int:
     line = parse("ssh", options.rest)
     if not line.words:
         raise Misuse("which login is it about", hint="ca-login why --help")
-    chosen = profile.load(options.profile)
+    chosen = profile.load(options.profile, terminal)
     terminal.again += chosen.words
     line = replace(line, words=line.words[:1])
     terminal.step(f"log in to {line.words[0]}")

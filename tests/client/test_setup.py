@@ -228,8 +228,11 @@ def test_before_setup_everything_says_to_set_up(run):
     said = run()
 
     assert said.status == 2
-    assert "there is no profile 'default'" in said.err
-    assert "hint: ca-login setup URL\n" in said.err
+    assert said.err.splitlines() == [
+        "ca-login: error: could not find the profile",
+        "ca-login: there is no profile 'default'",
+        "ca-login: hint: ca-login setup URL",
+    ]
 
 
 def test_the_only_profile_needs_no_name_and_several_do(run, ca):
