@@ -101,7 +101,11 @@ def test_a_key_is_not_both_trusted_and_revoked(kind):
 
 
 @pytest.mark.parametrize("kind", ["user_ca", "host_ca", "online"])
-@pytest.mark.parametrize("other", [KEY, USER_CA, HOST_CA, ONLINE])
+@pytest.mark.parametrize(
+    "other",
+    [KEY, USER_CA, HOST_CA, ONLINE],
+    ids=["root", "user_ca", "host_ca", "online"],
+)
 def test_a_key_has_one_role_and_one_state(kind, other):
     listed = getattr(ROOTS, kind)
     changes: dict[str, Any] = {

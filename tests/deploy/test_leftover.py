@@ -45,6 +45,7 @@ def known(content, *files, **changes):
         (f'command="say \\"hi you\\"" {KEY}', 'command="say \\"hi you\\""', ""),
         (f"restrict\t{KEY} x", "restrict", "x"),
     ],
+    ids=["bare", "indented", "quotes", "quotes in quotes", "tab"],
 )
 def test_a_line_is_read_as_sshd_does(line, options, comment):
     (entry,) = parse(f"# here\n\n{line}\n")
@@ -57,6 +58,7 @@ def test_a_line_is_read_as_sshd_does(line, options, comment):
 @pytest.mark.parametrize(
     "line",
     ["garbage", "ssh-ed25519", "ssh-ed25519 AAAA", f"{KEY[:-9]}", '"open ssh-rsa AAAA'],
+    ids=["word", "no key", "short", "shorter than it says", "open quote"],
 )
 def test_what_is_no_key_to_sshd_is_none(line):
     assert parse(line) == ()
