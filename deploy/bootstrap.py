@@ -167,6 +167,7 @@ def _wanted(machine: Machine) -> str:
         "drop_in": desired.drop_in,
         "pulls": "yes" if desired.source else "no",
         "renews": "yes" if desired.host_certificate and desired.source else "no",
+        "end_sessions": "yes" if desired.end_sessions else "no",
         "powerful": " ".join(sorted(POWERFUL)),
     }
     return "".join(f"{name}={shlex.quote(v)}\n" for name, v in values.items())

@@ -99,6 +99,7 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     krl: bool | None = None
     host_certificate: bool | None = None
     pull: bool | None = None
+    end_sessions: bool | None = None
     drop_in: Annotated[str, msgspec.Meta(pattern=_DROP_IN)] | None = None
     taken: Taken | None = None
 
@@ -137,6 +138,8 @@ class DesiredHost:
     """Whether one of its own keys has a certificate, so that clients know it."""
     source: Source | None = None
     """Where it keeps its trust files fresh from; None where it does not."""
+    end_sessions: bool = False
+    """Whether what it pulls also ends open sessions of revoked certificates."""
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     users: Mapping[str, UserTable] = field(default_factory=dict)
     sudoers: tuple[str, ...] = ()
@@ -185,6 +188,7 @@ class Desired:
                 "drop_in": table.drop_in,
                 "taken": table.taken,
                 "host_certificate": table.host_certificate,
+                "end_sessions": table.end_sessions,
                 "authorized_keys": table.authorized_keys,
             }
             pulls = pulls if table.pull is None else table.pull

@@ -70,6 +70,7 @@ def files(
         host_key=key.path.removesuffix("-cert.pub"),
         names=named.names if desired.host_certificate else (),
         reload=_reload(facts) if desired.host_certificate else "",
+        end_sessions=desired.end_sessions,
     )
     return host_files(
         pull, systemd=facts.manager == "systemd", renews=desired.host_certificate

@@ -20,6 +20,7 @@ work=$(cd "$(dirname "$0")" && pwd)
 state=${work%/*}
 pull=/usr/local/sbin/daypass-pull
 host='' names='' url='' pin='' taken='' drop_in='' key='' renews='' pulls='' powerful=''
+end_sessions=''
 key=/etc/ssh/ssh_host_ed25519_key
 
 say() { echo "daypass: $*" >&2; }
@@ -119,7 +120,7 @@ configure_pull() {
     [ "$renews" = no ] || reload='kill -HUP $(cat /run/sshd.pid)'
     [ "$renews" = no ] || [ -z "$unit" ] || reload="systemctl reload $unit"
     printf '%s\n' "url=$url" "pin=$pin" "host=$host" report=yes "host_key=$key" \
-        "names=$names" "reload=$reload" end_sessions=no tls_ca_file=
+        "names=$names" "reload=$reload" "end_sessions=$end_sessions" tls_ca_file=
 }
 
 # The folder that the main file includes before any Match.

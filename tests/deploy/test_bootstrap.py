@@ -64,6 +64,7 @@ accounts = {{ root = ["root"], deploy = ["dev"] }}
 
 [group.people]
 host_certificate = true
+end_sessions = true
 accounts = {{ operate = ["ops"] }}
 groups   = {{ ops = {{ gid = 2500 }} }}
 users    = {{ operate = {{ uid = 2501, groups = ["ops"] }}, ada = {{ gone = true }} }}

@@ -30,6 +30,7 @@ krl = false
 drop_in = "00-daypass.conf"
 pull = false
 host_certificate = true
+end_sessions = true
 """.format(pin="A" * 43)
 
 
@@ -59,6 +60,7 @@ def test_groups_add_accounts_and_principals(file):
     assert merged.krl is False
     assert merged.source is None
     assert merged.host_certificate
+    assert merged.end_sessions
     assert merged.drop_in == "00-daypass.conf"
 
 

@@ -318,13 +318,15 @@ def test_a_host_that_can_pull_does_and_is_registered_for_it():
     after = {change.path: change for change in made.changes}
     assert after["/usr/local/sbin/daypass-pull"].mode == 0o755
     assert "lines of ours)" in after["/usr/local/sbin/daypass-pull"].diff
-    assert b"host=h\n" in (after["/etc/ssh/daypass/pull.conf"].after or b"")
+    configuration = after["/etc/ssh/daypass/pull.conf"].after or b""
+    assert b"host=h\n" in configuration
+    assert b"end_sessions=no\n" in configuration
     assert after["/etc/cron.d/daypass"].kind is Kind.TRUST
     assert made.register == Register("h", HOST_CA.line, ())
 
 
 def test_a_host_with_systemd_gets_timers_and_one_with_a_certificate_renews_it():
-    certified = replace(PULLING, host_certificate=True)
+    certified = replace(PULLING, host_certificate=True, end_sessions=True)
     known = replace(READY, manager="systemd", unit="ssh.service")
 
     made = plan(known, certified, WITH_HOST_CA)
@@ -334,7 +336,8 @@ def test_a_host_with_systemd_gets_timers_and_one_with_a_certificate_renews_it():
     assert "/etc/systemd/system/daypass-renew.timer" in after
     configuration = after["/etc/ssh/daypass/pull.conf"]
     assert (
-        b"names=h.example.com\nreload=systemctl reload ssh.service\n" in configuration
+        b"names=h.example.com\nreload=systemctl reload ssh.service\nend_sessions=yes\n"
+        in configuration
     )
     assert made.register == Register("h", HOST_CA.line, ("h.example.com",))
 
