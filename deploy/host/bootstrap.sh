@@ -58,6 +58,7 @@ look() {
 # and is a child of nobody. In an image that is being made there is none.
 find_listener() {
     for found in /proc/[0-9]*; do
+        is_sshd "$found" || continue
         title=$(tr '\000' ' ' <"$found/cmdline" 2>/dev/null)
         case $title in
         sshd:*'[listener]'*) ;;
@@ -72,6 +73,14 @@ find_listener() {
     say "no sshd is running; it will read this when it starts"
 }
 
+# Everybody names their own processes as they like, and root would start `command` anew
+# where the listener is gone. So: the program, wholly root's, and no container's.
+is_sshd() {
+    case $(readlink "$1/exe") in */sshd | */'sshd (deleted)') ;; *) return 1 ;; esac
+    grep -Eqs '^Uid:([[:space:]]+0){4}$' "$1/status" &&
+        [ "$(readlink "$1/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]
+}
+
 # --- The change, as change.sh reads it -----------------------------------------------
 
 is_for() {
@@ -83,6 +92,16 @@ is_for() {
     esac
 }
 
+# An account that deploy.toml does not name any more takes no certificate.
+take_away() {
+    for found in /etc/ssh/daypass/principals/* /etc/sudoers.d/daypass; do
+        [ -f "$found" ] && ! cut -d ' ' -f 5- "$work/seed" | grep -Fqx -e "$found" ||
+            continue
+        count=$((count + 1))
+        echo "config - $count $(sum "$found") $found" >>"$dir/manifest"
+    done
+}
+
 put() { # put KIND MODE FILE PATH
     ! cmp -s "$3" "$4" || return 0
     count=$((count + 1))
@@ -91,14 +110,15 @@ put() { # put KIND MODE FILE PATH
 }
 
 prepare() { # prepare drop-in|block
-    dir=$state/rendered-$$-$1 count=0
-    rm -rf "$dir"
+    # Process ids come again: those of an image that starts do almost surely.
+    dir=$state/rendered-$(date +%s)-$$-$1 count=0
     mkdir -p "$dir/new" || fail "cannot write to $dir"
     cp "$work/change.sh" "$work/accounts.sh" "$dir" || fail "cannot write to $dir"
     : >"$dir/manifest"
     while read -r kind mode when number path <&3; do
         ! is_for "$when" || put "$kind" "$mode" "$work/files/$number" "$path"
     done 3<"$work/seed"
+    take_away
     if is_for pull; then
         configure_pull >"$work/pull.conf"
         put trust 644 "$work/pull.conf" /etc/ssh/daypass/pull.conf
@@ -148,14 +168,26 @@ steps() {
     while read -r what name one two three four groups <&3; do
         case $what in
         group) is_group "$name" || echo "group-add $name $one" ;;
-        gone)
-            case $(entry "$name" 2 /etc/shadow) in
-            '' | '!'*) ;;
-            *) echo "user-lock $name" ;;
-            esac ;;
+        gone) gone_steps ;;
         user) user_steps ;;
         esac
     done 3<"$work/people"
+}
+
+# `!` alone closes nothing: with UsePAM, sshd takes keys for an account that has it.
+gone_steps() {
+    is_user "$name" || return 0
+    [ "$(entry "$name" 3 /etc/passwd)" != 0 ] ||
+        fail "$name is root by another name, and is not locked by us"
+    [ "$name" != "${SUDO_USER:-${DOAS_USER:-}}" ] ||
+        fail "you came in as $name: who locks it would lock you out"
+    case $(entry "$name" 2 /etc/shadow) in '!'*) ! has_ended "$name" || return 0 ;; esac
+    echo "user-lock $name"
+}
+
+has_ended() {
+    ends=$(entry "$1" 8 /etc/shadow)
+    [ -n "$ends" ] && [ "$ends" -le $(($(date +%s) / 86400)) ]
 }
 
 user_steps() {
@@ -171,10 +203,12 @@ user_steps() {
         ! is_in "$name" "$group" || [ "$(id -gn "$name")" = "$group" ] ||
             echo "user-leave $name $group"
     done
+    is_user "$name" || return 0
     case $four.$(entry "$name" 2 /etc/shadow) in
-    keep.* | none. | none.[*x]*) ;;
+    keep.* | none.[*x]*) ;;
     *) echo "user-password $name" ;;
     esac
+    ! has_ended "$name" || echo "user-renew $name"
 }
 
 # --- Doing it ------------------------------------------------------------------------
@@ -218,7 +252,7 @@ again() { # again COMMAND...: until the CA is reached, for some two minutes
 }
 
 join() { # join TOKEN-FILE
-    [ "$pulls" = yes ] || return 0
+    [ "$pulls" = yes ] || { [ -z "$1" ] || rm -f "$1"; return; }
     if [ -n "$1" ]; then
         again "$pull" --join "$1" || failed="the CA did not let it join"
         rm -f "$1"

@@ -19,7 +19,7 @@ import pytest
 from client.api import CA
 from tests.authority import LOOPBACK, ROOT, Signer, make_ca, request_of, write_whole
 from tests.fakes import FakeIdP
-from tests.sshd import free_port, make_key
+from tests.sshd import find_sshd, free_port, make_key
 from tests.targets import MAIN, Target, make_login
 
 pytestmark = [
@@ -241,6 +241,94 @@ def test_a_step_that_fails_leaves_the_machine_as_it_was(desk, login, tmp_path):
         assert "the machine is as it was" in done.stderr
         after = target.snapshot("etc")
         assert {n: c for n, c in after.items() if n in before} == before
+
+
+GONE = """
+users = { web = { gone = true }, ada = { gone = true }, deploy = {}, new = {} }
+"""
+
+
+def test_who_is_gone_or_not_named_any_more_has_no_way_in(desk, login, tmp_path):
+    """Also where `!` or nothing stands for a password."""
+    text = (desk.folder / "deploy.toml").read_text().partition("[group.")[0]
+    (desk.folder / "gone.toml").write_text(text + GONE)
+    script = desk.render("sh", "--file", "gone.toml")
+    with Target(tmp_path / "host", login.line) as target:
+        target.write("var/lib/script", script, 0o700)
+        target.lock_account("web")
+        shadow = target.path("etc/shadow")
+        edited = re.sub(r"(?m)^ada:[^:]*:", "ada::", shadow.read_text())
+        edited = re.sub(r"(?m)^deploy:.*$", "deploy::19000:0:99999:7::1:", edited)
+        shadow.write_text(edited)
+        target.write("etc/ssh/daypass/principals/web", "dba\n")
+        target.write("etc/sudoers.d/daypass", "%web ALL=(ALL) ALL\n", 0o440)
+
+        done = target.run("sh", "/var/lib/script")
+        again = target.run("sh", "/var/lib/script")
+
+        assert done.returncode == 0, done.stderr
+        assert "nothing to change" in again.stderr
+        found = {
+            line.split(":")[0]: line.split(":")
+            for line in shadow.read_text().splitlines()
+        }
+        for name in ("web", "ada"):
+            assert found[name][1].startswith("!"), name
+            assert found[name][7] == "1", name
+        assert (found["deploy"][1], found["deploy"][7]) == ("*", "")
+        assert found["new"][1] == "*"
+        principals = target.path("etc/ssh/daypass/principals").iterdir()
+        assert {path.name for path in principals} == {"root", "deploy"}
+        assert not target.path("etc/sudoers.d/daypass").exists()
+
+
+def test_a_machine_does_not_lock_root_by_another_name(desk, login, tmp_path):
+    text = (desk.folder / "deploy.toml").read_text().partition("[group.")[0]
+    (desk.folder / "toor.toml").write_text(
+        f"{text}users = {{ toor = {{ gone = true }} }}"
+    )
+    script = desk.render("sh", "--file", "toor.toml")
+    with Target(tmp_path / "host", login.line) as target:
+        target.write("var/lib/script", script, 0o700)
+        with target.path("etc/passwd").open("a") as file:
+            file.write("toor:x:0:0::/root:/bin/sh\n")
+        before = target.snapshot("etc")
+
+        done = target.run("sh", "/var/lib/script")
+
+        assert done.returncode == 1
+        assert "toor is root by another name" in done.stderr
+        assert target.snapshot("etc") == before
+
+
+LIAR = """
+kill "$(cat /run/sshd.pid)"
+echo 299 >/proc/sys/kernel/ns_last_pid
+{sshd} </dev/null >/dev/null 2>&1
+echo 99 >/proc/sys/kernel/ns_last_pid
+setpriv --reuid 2002 --regid 2002 --clear-groups bash -c \\
+    'exec -a "sshd: /home/ada/mine -D [listener]" sleep 300' >/dev/null 2>&1 &
+until grep -q listener /proc/$!/cmdline && [ -s /run/sshd.pid ]; do sleep 0.05; done
+echo $! "$(cat /run/sshd.pid)"
+"""
+
+
+def test_a_process_that_calls_itself_sshd_is_not_taken_for_it(desk, login, tmp_path):
+    """Root would start its command line anew, once it is gone."""
+    script = desk.render("sh")
+    with Target(tmp_path / "host", login.line) as target:
+        target.write("var/lib/script", script, 0o700)
+        said = target.run("sh", "-c", LIAR.format(sshd=find_sshd())).stdout
+        liar, listener = said.split()
+        assert f"/proc/{liar}" < f"/proc/{listener}", "it is looked at first"
+
+        done = target.run("sh", "/var/lib/script")
+
+        assert done.returncode == 0, done.stderr
+        (change,) = target.path("var/lib/daypass/deploy").glob("rendered-*")
+        settings = (change / "settings").read_text()
+        assert f"listener='{listener}'" in settings
+        assert "/home/ada/mine" not in settings
 
 
 def test_a_script_of_which_a_part_arrived_does_nothing(desk, tmp_path):
