@@ -190,9 +190,11 @@ class Fleet:
         if each.plan.changes:
             paths = ", ".join(change.path for change in each.plan.changes)
             raise Drift(f"not as it should be: {paths}")
-        left = make_retirement(each.plan, each.facts, self.wanted(each.host)).changes
-        if left:
-            paths = ", ".join(change.path for change in left)
+        left = make_retirement(each.plan, each.facts, self.wanted(each.host))
+        for why in left.blockers:
+            raise Drift(why)
+        if left.changes:
+            paths = ", ".join(change.path for change in left.changes)
             raise Drift(f"authorized keys are left: {paths}")
         if self.wanted(each.host).source is not None:
             for why in pulling.signs_of_standstill(each.facts):

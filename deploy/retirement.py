@@ -7,6 +7,7 @@ the same logins as ever have to prove it. What goes is moved, never deleted.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from deploy.authorized_keys import Entry, content_of, obstacles, owners, parse
 from deploy.desired import DesiredHost, Keys
@@ -26,9 +27,12 @@ def make_retirement(whole: Plan, facts: Facts, desired: DesiredHost) -> Plan:
         return made
     changes: list[Change] = []
     risks: list[str] = []
+    unread: list[str] = []
     for path, files in owners(facts).items():
         stays = _reason_to_stay(facts, desired, files)
-        if stays is None:
+        if stays is None and facts.files[path].content is None:
+            unread.append(f"{path} is longer than anybody writes: see what is in it")
+        elif stays is None:
             changes += _change(facts, desired, path, files[0])
         elif leftover_of(facts, desired, files[0]) or not facts.files[path].is_regular:
             risks.append(f"{path} stays: {stays}")
@@ -39,7 +43,7 @@ def make_retirement(whole: Plan, facts: Facts, desired: DesiredHost) -> Plan:
         made,
         changes=tuple(changes),
         risks=(*risks, *_risks(facts, desired)) if changes else (),
-        blockers=blockers if changes else (),
+        blockers=(*unread, *(blockers if changes else ())),
     )
 
 
@@ -96,7 +100,21 @@ def _reason_to_stay(
         return "its folder is somebody else's"
     if folder.owner == "0" and _is_inside(files[0]):
         return f"its folder is root's, within the home of {files[0].account}"
+    if folder.owner == "0" and not _is_roots_alone(facts, files[0].path):
+        return "others than root can write above it, or it is below a link"
     return None
+
+
+def _is_roots_alone(facts: Facts, path: str) -> bool:
+    """Say whether root can write there, and never into what another made a link."""
+    parents = [str(parent) for parent in PurePosixPath(path).parents][:-1]
+    found = [facts.files.get(parent) for parent in parents]
+    return all(
+        folder is not None
+        and (folder.mode[0], folder.owner, folder.mode[8]) == ("d", "0", "-")
+        and (folder.mode[5] == "-" or folder.group == "0")
+        for folder in found
+    )
 
 
 def _is_inside(file: KeysFile) -> bool:
@@ -116,7 +134,10 @@ def _change(
     kept = [line for n, line in enumerate(lines, 1) if n not in going]
     staying = [e for e in parse(content) if e.number not in going]
     after = "\n".join(kept) if staying else None
-    yield _as_change(path, file.account if _is_inside(file) else "root", before, after)
+    folder = facts.files[path.rpartition("/")[0]]
+    yield _as_change(
+        path, "root" if folder.owner == "0" else file.account, before, after
+    )
 
 
 def _as_change(path: str, owner: str, before: File | None, after: str | None) -> Change:

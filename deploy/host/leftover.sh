@@ -25,12 +25,20 @@ read_keys() {
             case $path in none) continue ;; /*) ;; *) path=$home/$path ;; esac
             [ -f "$path" ] || continue
             record keysfile "$name" "$uid" "${strict:-yes}" "$home" "$path"
-            if [ -h "$path" ]; then file "$path"; else file "$path" text; fi
+            keys_file "$path"
             above "$path"
         done
         set +f
     done 3</etc/passwd
     read_used
+}
+
+# A link may lead anywhere, and a file be as long as its owner likes: neither is read.
+keys_file() {
+    # shellcheck disable=SC2012 # type and size: they hold nothing odd
+    set -- "$1" "$(ls -ldn "$1" 2>/dev/null | awk '{ print substr($1, 1, 10), $3, $4, $5 }')"
+    if [ -f "$1" ] && [ ! -h "$1" ] && [ "${2##* }" -lt 1048576 ]; then file "$1" text
+    else record file "${2% *}" - "$1"; fi
 }
 
 above() {

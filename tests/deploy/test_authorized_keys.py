@@ -20,7 +20,7 @@ from deploy.failure import Blocked, NotProved, PlanChanged
 from deploy.key_report import describe, places
 from tests.fleet import Office
 from tests.sshd import make_key
-from tests.targets import Target, make_login, wait_until
+from tests.targets import MAIN, Target, make_login, wait_until
 
 pytestmark = [
     pytest.mark.openssh,
@@ -82,6 +82,9 @@ def target(office, old):
         with target.path(ADA).open("a") as file:
             file.write(f"{key} alan@laptop\n")
         own(target, ADA, 2001)
+        # Whoever owns the folder could have root, or us, wait there.
+        os.mkfifo(target.path(f"{DEPLOY}.daypass"))
+        os.chown(target.path(f"{DEPLOY}.daypass"), 2002, 2002)
         log = (
             "Nov 29 01:02:03 t0 sshd[7]: Accepted publickey for root from 192.0.2.1 "
             f"port 5 ssh2: ED25519 {fingerprint_of(key)}\n"
@@ -269,3 +272,57 @@ def test_a_second_retirement_and_both_are_undone_one_after_the_other(
         run(restore(office, wanted))
     # What rollback takes back is something else, and still there.
     assert target.path("var/lib/daypass/deploy/last").exists()
+
+
+def test_keys_in_a_folder_of_roots_stay_readable_there_and_back(office, wanted, old):
+    """For sshd reads them with the rights of the account."""
+    place = "etc/ssh/keys/deploy"
+    line = old.with_suffix(".pub").read_text()
+    main = f"{MAIN}AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/keys/%u\n"
+    with Target(office.folder / "central", office.login.line, main=main) as target:
+        office.know(target)
+        target.write(place, f"{office.login.line}\n{line}")
+        before = target.path(place).read_text()
+        run(deploy(office, wanted))
+
+        with pytest.raises(NotProved):
+            run(
+                retire(
+                    replace(office, minter=Office(office.folder, office.login)), wanted
+                )
+            )
+        assert target.path(place).read_text() == before
+        assert opens(office, old, "deploy")
+        run(retire(office, wanted))
+        assert opens(office, office.login.key, "deploy"), "the key to keep"
+        assert not opens(office, old, "deploy")
+        run(restore(office, wanted))
+        assert opens(office, old, "deploy")
+
+        target.write(place, line)
+        run(retire(office, wanted))
+        assert not target.path(place).exists()
+        run(restore(office, wanted))
+        assert opens(office, old, "deploy")
+
+
+STALLS = ["kill -STOP $$", "mkfifo {folder}/x; cat {folder}/x", "sleep 60"]
+
+
+@pytest.mark.parametrize("code", STALLS)
+def test_nobody_keeps_root_waiting_for_what_runs_by_their_rights(code, tmp_path):
+    """A rollback would never come to the keys of the next."""
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    script = (Path(__file__).parents[2] / "deploy/host/keys.sh").read_text()
+    assert "sleep 10;" in script
+    call = f"as nobody '{code.format(folder=tmp_path)}' x\necho ended $?\n"
+    path = tmp_path / "keys.sh"
+    path.write_text(script.replace("sleep 10;", "sleep 1;") + call)
+
+    done = subprocess.run(
+        ["sh", path], capture_output=True, text=True, check=False, timeout=20
+    )
+
+    assert done.stdout == "ended 137\n"

@@ -171,7 +171,40 @@ def test_a_file_that_is_not_ours_to_change_stays(said):
     assert f"{PATH} stays: {said}" in "\n".join(made.risks)
 
 
-CENTRAL = {"/etc/keys": File("drwxr-xr-x", "0", "0", "-")}
+CENTRAL = {
+    "/etc": File("drwxr-xr-x", "0", "0", "-"),
+    "/etc/keys": File("drwxr-xr-x", "0", "0", "-"),
+}
+WRITABLE = {
+    "its owner's": {"/etc/keys": File("drwxr-xr-x", "1000", "1000", "-")},
+    "everybody's": {"/etc/keys": File("drwxrwxrwt", "0", "0", "-")},
+    "a group's": {"/etc": File("drwxrwxr-x", "0", "50", "-")},
+    "another's": {"/etc": File("drwxr-xr-x", "1001", "0", "-")},
+    "a link": {"/etc/keys": File("lrwxrwxrwx", "0", "0", "-")},
+}
+
+
+@pytest.mark.parametrize("whose", WRITABLE)
+def test_root_does_not_write_where_others_could_lead_it_elsewhere(whose):
+    central = KeysFile("ada", "1000", is_strict=True, home="/h", path="/etc/keys/d")
+    files = {"/etc/keys/d": text(f"{KEY}\n"), **CENTRAL, **WRITABLE[whose]}
+
+    made = retire(facts(files=files, leftover=Leftover((central,))))
+
+    owners = [change.owner for change in made.changes]
+    assert owners == (["ada"] if whose == "its owner's" else [])
+
+
+def test_a_file_that_is_too_long_to_be_read_is_told():
+    found = known("")
+    files = {**found.files, PATH: File("-rw-------", "1000", "1000", "-")}
+
+    made = retire(facts(files=files, leftover=found.leftover))
+
+    assert made.changes == ()
+    assert made.blockers == (
+        f"{PATH} is longer than anybody writes: see what is in it",
+    )
 
 
 def test_a_host_that_is_not_as_it_should_be_comes_first():
