@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ca.bundle import ClosedLog, Roots
-from ca.errors import Conflict, StoreUnavailable
+from ca.errors import Conflict, LedgerStopped, StoreUnavailable
 from ca.krl import runs_of
 from ca.ledger.checkpoints import CheckpointSigner
 from ca.ledger.entry import EntryKind, Place, salted
@@ -45,6 +45,14 @@ class OldLog:
             found.append(self.high_water.newest())
         found += evidence_in(head, self.signer)
         return sorted(set(found))
+
+    def stop_if_behind(self) -> None:
+        """Stop all signers if the ledger does not contain what is known of it.
+
+        As the first of them would that looks: a loss that none has noticed is one, too.
+        """
+        with suppress(LedgerStopped):
+            self.store.append([], seen=self.seen(self.store.log_head()))
 
     def lost_from(self, head: LogHead, seen: Sequence[Seen]) -> int:
         """Return the first serial whose record is lost, for all that is known."""

@@ -506,6 +506,44 @@ def test_nobody_goes_on_from_behind_what_another_signer_knows(
     assert str(peer) in capsys.readouterr().err
 
 
+def test_a_loss_that_no_signer_has_noticed_is_recovered_from_like_any_other(
+    taken_back, tmp_path, capsys
+):
+    _idp, config_file = taken_back
+    copy, config = str(tmp_path / "copy"), ["--config", str(config_file)]
+    with opened(config_file) as authority:
+        authority.trust.current(now=datetime.now(UTC))
+        assert authority.store.log_head().stopped is None
+
+    # Otherwise what was revoked since would be forgotten without a word.
+    assert main(["ledger", "recover", copy, "--yes", *config]) == 1
+    assert "--krl FILE" in capsys.readouterr().err
+
+    with opened(config_file) as authority:
+        assert "of 4 entries" in authority.store.log_head().stopped
+        assert authority.store.log_head().tree.size == 2
+    recover = ["ledger", "recover", copy, "--no-krl", "--yes"]
+    assert main([*recover, *config]) == 0
+    assert "blocked, as the database has it" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_somebody_brings_stops_whoever_is_behind_it(
+    taken_back, tmp_path, capsys
+):
+    _idp, config_file = taken_back
+    config = ["--config", str(config_file)]
+    (tmp_path / "ca/high-water").unlink()
+    assert main(["ledger", "adopt-head", *config]) == 0
+    known = ["--checkpoint", str(tmp_path / "copy/checkpoint")]
+
+    assert main(["ledger", "recover", *known, "--yes", *config]) == 1
+
+    assert "a checkpoint of 4 entries" in capsys.readouterr().err
+    with opened(config_file) as authority:
+        (problem,) = authority.problems()
+    assert "of 4 entries" in problem
+
+
 def test_an_operator_adopts_the_head_with_and_without_a_checkpoint(
     taken_back, tmp_path, capsys
 ):

@@ -61,6 +61,8 @@ def run(options: Options, output: Output) -> int:
     """
     mirror = None if options.folder is None else Mirror(options.folder)
     with _opened(options, options.checkpoint) as opened:
+        # First: what is asked of the operator is asked where something is missing.
+        opened.old_log(mirror).stop_if_behind()
         if options.new_log is not None:
             _plan(opened, mirror, options.new_log, output)
             return DONE
