@@ -202,7 +202,7 @@ class Trust:
             # The parts first: whoever sees the new *current* must find what it names.
             self._store.add_blob(parts.roots.sha256, parts.roots.document)
             self._store.add_blob(parts.krl_sha256, parts.krl_bytes)
-            if self._put(made, parts.roots, newest, mark=mark, now=now):
+            if self._put(made, parts.roots, mark=mark, now=now):
                 self._latest = (made, replace(mark, version=version))
                 _log.info("trust bundle published", extra=_told(made, parts))
                 return made
@@ -212,7 +212,6 @@ class Trust:
         self,
         made: PublishedCurrent,
         roots: SignedRoots,
-        newest: _Published | None,
         *,
         mark: PublicationMark,
         now: datetime,
@@ -221,9 +220,11 @@ class Trust:
 
         Which CA keys hosts take cannot change unseen by who watches the ledger.
         """
-        if newest is None or newest.says.roots_sha256 == roots.sha256:
+        # As it is stored: one that this program cannot read named roots, too.
+        before = self._store.newest_current()
+        if before is None or before.roots_sha256 == roots.sha256:
             return self._store.publish(made, unless_since=mark)
-        record = change_of(roots, before_sha256=newest.says.roots_sha256)
+        record = change_of(roots, before_sha256=before.roots_sha256)
         try:
             self._on_record(publishing(made, unless_since=mark), record=record, now=now)
         except Conflict:

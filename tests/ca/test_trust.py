@@ -220,6 +220,9 @@ def test_a_current_of_an_older_program_is_replaced(trust, store):
     store.publish(old, unless_since=store.publication_mark())
 
     assert current_of(trust.current(now=NOW)).version == old.version + 1
+    # It named other roots, whatever else it said.
+    (entry,) = store.entries(0, 9)
+    assert json.loads(entry.record or b"")["before_sha256"] == old.roots_sha256
 
 
 def test_who_is_overtaken_all_the_time_serves_the_last_good(store, roots_file):
