@@ -46,6 +46,8 @@ from client.failure import Misuse, exit_code
 from client.keys import KeyFiles
 from client.terminal import Terminal
 from deploy import texts
+from deploy.desired import GroupTable, HostTable, UserTable
+from deploy.host_files import Pull, render_configuration
 from deploy.options import HelpAsked as DeployHelpAsked
 from deploy.options import parse as parse_deploy
 from signer.__main__ import _parser as signer_parser
@@ -361,6 +363,25 @@ def test_no_setting_is_named_that_there_is_not():
 @pytest.mark.parametrize("block", blocks(OPERATING, "toml"))
 def test_each_piece_of_configuration_has_only_known_settings(block):
     assert set(flatten(tomllib.loads(block))) <= SETTINGS
+
+
+@pytest.mark.parametrize("table", [HostTable, UserTable, GroupTable])
+def test_each_key_of_deploy_toml_is_described(table):
+    page = DOCS["docs/ca-deploy.md"]
+
+    named = set(re.findall(r"\w+", " ".join([*spans(page), *blocks(page)])))
+    assert {field.encode_name for field in msgspec.structs.fields(table)} <= named
+
+
+def test_each_setting_of_pull_conf_is_described_and_no_other():
+    written = render_configuration(
+        Pull("https://ca.example.com", f"SHA256:{'A' * 43}", "web1")
+    )
+
+    _, _, table = OPERATING.partition("| in `pull.conf` | meaning |\n")
+    cells = re.findall(r"^\| ([^|]*) \|", table.partition("\n\n")[0], re.MULTILINE)
+    described = re.findall(r"`(\w+)`", " ".join(cells))
+    assert sorted(described) == sorted(re.findall(r"^(\w+)=", written, re.MULTILINE))
 
 
 # --- HTTP -------------------------------------------------------------------------
