@@ -26,8 +26,12 @@ class Output:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """Tell a person something beside the result."""
-        sys.stderr.write(f"ca-deploy: {clean(text)}\n")
+        """Tell a person something beside the result.
+
+        More lines than one may be a host's, and must not look like ours.
+        """
+        said = clean(text).replace("\n", "\n  | ")
+        sys.stderr.write(f"ca-deploy: {said}\n")
 
     def fail(self, error: CAError, status: int) -> int:
         """Say what failed and what to type next; return the exit code."""

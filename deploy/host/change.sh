@@ -446,7 +446,17 @@ restore_one() {
     [ "$(sum "$4")" = "$3" ] || echo "cannot restore $4" >>"$dir/unrestored"
 }
 
+is_over() {
+    [ ! -e "$dir/rolling" ] ||
+        ! kill -0 "$(cat "$dir/roller" 2>/dev/null || echo x)" 2>/dev/null
+}
+
 rollback() {
+    # To its end, though whoever asked for it hangs up. What was ended by force the next
+    # who comes does again, as each part of it may be: that is the clock, at the latest.
+    trap '' HUP TERM PIPE
+    ! wait_for 10 is_over || mv "$dir/rolling" "$dir/armed" 2>/dev/null
+    [ ! -e "$dir/armed" ] || echo $$ >"$dir/roller"
     if mv "$dir/armed" "$dir/rolling" 2>/dev/null; then
         if [ -s "$dir/swapping" ]; then
             kill -9 "$(cat "$dir/swapping")" 2>/dev/null
@@ -463,7 +473,7 @@ rollback() {
     elif [ -e "$dir/proved" ]; then
         fail "this change was proved before; it stays"
     elif [ -e "$dir/rolling" ]; then
-        wait_for 10 test ! -e "$dir/rolling"
+        fail "it is still being taken back"
     elif [ ! -e "$dir/restored" ]; then
         each clean_one # it was never armed, so nothing was swapped
         drop_lock
@@ -497,7 +507,7 @@ revive() {
             systemctl restart "$unit"
         else
             # shellcheck disable=SC2086 # the words of its own command line
-            nohup $command </dev/null >/dev/null 2>&1 &
+            (trap - TERM PIPE; exec nohup $command </dev/null >/dev/null 2>&1) &
         fi
         return 0
     fi

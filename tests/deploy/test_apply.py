@@ -188,6 +188,35 @@ def test_a_machine_that_goes_down_takes_back_what_nobody_proved(
     shutil.rmtree(systemd, ignore_errors=True)
 
 
+def test_a_rollback_that_was_ended_midway_is_done_by_the_clock(office, target):
+    """As by a system that ends what a session leaves behind."""
+    before = target.snapshot(*CONFIGURED)
+
+    async def cut():
+        async with office.on("t0") as visit:
+
+            def observe(done):
+                if done == "reload":
+                    visit.root.connection.abort()
+                    raise Cut
+
+            with pytest.raises(Cut):
+                await visit.apply(DESIRED, observe)
+
+    run(cut())
+    (lock,) = target.locks
+    folder = target.path(f"var/lib/daypass/deploy/{lock.name}")
+    (folder / "roller").write_text("4000000\n")
+    (folder / "armed").rename(folder / "rolling")
+
+    run_out()
+
+    wait_until(lambda: not target.locks, 20)
+    assert target.snapshot(*CONFIGURED) == before
+    assert (folder / "restored").exists()
+    assert lets_in(office)
+
+
 def complaints_of_systemd(unit):
     """Return what systemd says against a unit, where there is systemd."""
     if shutil.which("systemd-analyze") is None:

@@ -11,7 +11,9 @@ from client.api import parse_pin
 from deploy.desired import Desired, HostTable
 from deploy.fleet import Event, Fleet, Settings
 from deploy.inventory import Host, Resolver
+from deploy.output import Output
 from deploy.planned import Change, Effect, Kind, Plan
+from deploy.report import Watcher
 from deploy.root import Password
 from deploy.status import describe
 from deploy.waves import Outcome, Seen, Tally, waves
@@ -71,6 +73,17 @@ def test_where_the_first_of_a_kind_failed_no_other_of_it_begins():
 
     assert tally.reason_to_stop(seen("c")) == "the first host of its kind failed"
     assert tally.reason_to_stop(seen("d", "odd")) is None
+
+
+def test_no_host_speaks_for_another(capsys):
+    """Nor does who stands between: why a connection ended is in their words."""
+    said = "sudo: a password is required\nca-deploy: t1: proved\r\nca-deploy: hint: x"
+
+    Watcher(Output(), 1)(Event("t0", Outcome.FAILED, said))
+
+    first, *more = capsys.readouterr().err.splitlines()
+    assert first == "ca-deploy: t0: failed: sudo: a password is required"
+    assert more == ["  | ca-deploy: t1: proved\\x0d", "  | ca-deploy: hint: x"]
 
 
 def test_hosts_that_are_done_are_no_part_of_a_wave():
