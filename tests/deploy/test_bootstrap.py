@@ -261,6 +261,7 @@ def test_who_is_gone_or_not_named_any_more_has_no_way_in(desk, login, tmp_path):
         edited = re.sub(r"(?m)^deploy:.*$", "deploy::19000:0:99999:7::1:", edited)
         shadow.write_text(edited)
         target.write("etc/ssh/daypass/principals/web", "dba\n")
+        target.write("etc/ssh/daypass/principals/deploy", "dev\n", 0o666)
         target.write("etc/sudoers.d/daypass", "%web ALL=(ALL) ALL\n", 0o440)
 
         done = target.run("sh", "/var/lib/script")
@@ -278,7 +279,8 @@ def test_who_is_gone_or_not_named_any_more_has_no_way_in(desk, login, tmp_path):
         assert (found["deploy"][1], found["deploy"][7]) == ("*", "")
         assert found["new"][1] == "*"
         principals = target.path("etc/ssh/daypass/principals").iterdir()
-        assert {path.name for path in principals} == {"root", "deploy"}
+        modes = {path.name: path.stat().st_mode & 0o777 for path in principals}
+        assert modes == {"root": 0o644, "deploy": 0o644}
         assert not target.path("etc/sudoers.d/daypass").exists()
 
 
