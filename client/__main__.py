@@ -26,11 +26,17 @@ def main(argv: list[str] | None = None) -> int:
         answer = usable.answer(arguments[0], arguments[1:])
         if answer is not None:
             return _end(answer) if argv is None else answer
-    return _run(arguments)
+    if argv is not None:
+        return _run(arguments)
+    import gc  # noqa: PLC0415 see above
+
+    # A tenth of a sign-in would go into looking for garbage that it does not make.
+    gc.disable()
+    return _end(_run(arguments))
 
 
 def _end(status: int) -> int:
-    """End at once: nothing was opened or printed, and taking Python down takes time."""
+    """End at once: what was said is flushed, and taking Python down takes time."""
     import os  # noqa: PLC0415 loaded long since
 
     os._exit(status)
