@@ -125,7 +125,8 @@ def recall(profile: Profile) -> Known | None:
         pinned = root_fingerprint(roots.encode()) == profile.pin
     except BadAnswer:
         return None
-    return Known(roots.encode(), version) if pinned else None
+    digest = str(memory.get("current_sha256", ""))
+    return Known(roots.encode(), version, digest) if pinned else None
 
 
 def remember(profile: Profile, known: Known) -> None:
@@ -134,6 +135,7 @@ def remember(profile: Profile, known: Known) -> None:
         profile,
         roots=known.roots_document.decode(),
         current_version=known.current_version,
+        current_sha256=known.current_sha256,
     )
 
 
