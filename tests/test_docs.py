@@ -484,6 +484,7 @@ def test_each_decision_has_its_headings_with_something_below(path):
 
     slug = re.sub(r"[^a-z0-9]+", "-", title.splitlines()[0].lower()).strip("-")
     assert slug == path.stem
+    assert "\n\nStatus: " in title
     assert [section.split("\n")[0] for section in sections] == [
         "Context",
         "Decision",
