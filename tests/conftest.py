@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.databases import AnyDatabase, make_sqlite
 from tests.postgres import Postgres
@@ -65,7 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
     soak = config.getoption("soak")
     settings.register_profile(
         "daypass",
+        # How fast examples are made is the machine's doing, and others use it, too.
         deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
         derandomize=CI and not soak,
         max_examples=100 * (_SOAK_FACTOR if soak else 1),
         print_blob=True,
