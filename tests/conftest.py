@@ -6,6 +6,7 @@ grow likewise, as long as a test leaves `max_examples` alone.
 """
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -61,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs us in the background has it ignored, and so would all we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # CI tries the same examples each time, so that a change alone can turn it red.
     soak = config.getoption("soak")
     settings.register_profile(

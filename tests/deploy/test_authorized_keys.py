@@ -9,6 +9,7 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -312,17 +313,17 @@ STALLS = ["kill -STOP $$", "mkfifo {folder}/x; cat {folder}/x", "sleep 60"]
 @pytest.mark.parametrize("code", STALLS)
 def test_nobody_keeps_root_waiting_for_what_runs_by_their_rights(code, tmp_path):
     """A rollback would never come to the keys of the next."""
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
     script = (Path(__file__).parents[2] / "deploy/host/keys.sh").read_text()
     assert "sleep 10;" in script
-    call = f"as nobody '{code.format(folder=tmp_path)}' x\necho ended $?\n"
     path = tmp_path / "keys.sh"
-    path.write_text(script.replace("sleep 10;", "sleep 1;") + call)
+    # Not below pytest's own folder, into which nobody else may look.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        call = f"as nobody '{code.format(folder=folder)}' x\necho ended $?\n"
+        path.write_text(script.replace("sleep 10;", "sleep 1;") + call)
 
-    done = subprocess.run(
-        ["sh", path], capture_output=True, text=True, check=False, timeout=20
-    )
+        done = subprocess.run(
+            ["sh", path], capture_output=True, text=True, check=False, timeout=20
+        )
 
     assert done.stdout == "ended 137\n"
