@@ -111,7 +111,9 @@ class FakeCA:
         # What it puts into its trust bundle.
         self.roots_version = VERSION
         self.current_version = VERSION
+        self.began = int(time.time())
         self.expires_in = 86_400
+        """Seconds after it began: what does not change is not signed anew."""
         self.roots_signed_by = "root"
         self.current_signed_by = "online"
         self.user_ca_state = bundle.KeyState.ACTIVE
@@ -191,7 +193,7 @@ class FakeCA:
         krl = self.krl if self.krl_named is None else self.krl_named
         current = bundle.Current(
             version=self.current_version,
-            expires=int(time.time()) + self.expires_in,
+            expires=self.began + self.expires_in,
             roots_sha256=hashlib.sha256(self.roots()).hexdigest(),
             krl_sha256=hashlib.sha256(krl).hexdigest(),
         )

@@ -156,10 +156,11 @@ def _fill(folder: Path, answers: Answers) -> str:
 def _write_keys(folder: Path, key_types: Mapping[str, KeyType]) -> list[FileKey]:
     """Make keys in a folder of their own, under one random passphrase beside them."""
     folder.mkdir(mode=0o700)
+    # 256 random bits: rounds would slow nobody down but each start of a signer.
     passphrase = secrets.token_urlsafe(32).encode()
     create_file(folder / "passphrase", passphrase + b"\n")
     keys = [FileKey.generate(key_type) for key_type in key_types.values()]
     for name, key in zip(key_types, keys, strict=True):
-        create_file(folder / name, key.encrypt(passphrase))
+        create_file(folder / name, key.encrypt(passphrase, kdf_rounds=1))
         create_file(folder / f"{name}.pub", f"{key.line} daypass {name}\n".encode())
     return keys

@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     PrivateFormat,
     PublicFormat,
@@ -28,6 +27,10 @@ from ca.signing_key.key import (
 from ca.ssh_signature import CURVE_HASHES, RSA_HASHES
 
 _OTHERS_MAY = 0o077
+
+KDF_ROUNDS = 16
+"""Of bcrypt, for a passphrase that somebody may have thought up: as many as ssh-keygen
+takes (ssh-keygen.1 of OpenSSH 9.2, `-a`)."""
 
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -90,10 +93,16 @@ class FileKey(SigningKey):
                 r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hash_)))
                 return wire.mpint(r) + wire.mpint(s)
 
-    def encrypt(self, passphrase: bytes) -> bytes:
-        """Return the key as an OpenSSH key file under `passphrase`."""
+    def encrypt(self, passphrase: bytes, *, kdf_rounds: int = KDF_ROUNDS) -> bytes:
+        """Return the key as an OpenSSH key file under `passphrase`.
+
+        Fewer rounds are for a passphrase that is random, and long enough that nobody
+        could try them all.
+        """
+        builder = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(kdf_rounds)
+        encryption = builder.build(passphrase)
         return self._private_key.private_bytes(
-            Encoding.PEM, PrivateFormat.OpenSSH, BestAvailableEncryption(passphrase)
+            Encoding.PEM, PrivateFormat.OpenSSH, encryption
         )
 
 

@@ -66,6 +66,26 @@ def keygen(folder, *arguments):
     return folder / "key"
 
 
+def kdf_rounds(file):
+    """Return the rounds that a key file says (`PROTOCOL.key`)."""
+    lines = file.read_bytes().splitlines()
+    blob = base64.b64decode(b"".join(lines[1:-1]))
+    reader = wire.Reader(blob.removeprefix(b"openssh-key-v1\0"))
+    assert (reader.string(), reader.string()) == (b"aes256-ctr", b"bcrypt")
+    options = wire.Reader(reader.string())
+    assert len(options.string()) == 16
+    return options.u32()
+
+
+def test_a_passphrase_that_may_be_a_person_s_takes_as_many_rounds_as_ssh_keygen_s(
+    key_file, tmp_path
+):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+
+    assert kdf_rounds(key_file) == 16 <= kdf_rounds(keygen(theirs, "-t", "ed25519"))
+
+
 def test_ssh_keygen_agrees_on_the_public_key_and_fingerprint(key_file):
     key = open_key(key_file)
 
