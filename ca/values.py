@@ -163,8 +163,7 @@ class _NamedTupleMeta(type):
         names = list(type.__new__(type, name, (), dict(members)).__annotations__)
         made: type[tuple[object, ...]] = namedtuple(name, names)  # type: ignore[misc]  # noqa: PYI024 it is what this is for
         for member, value in members.items():
-            if member not in {"__dict__", "__weakref__"}:
-                setattr(made, member, value)
+            setattr(made, member, value)
         return made
 
 

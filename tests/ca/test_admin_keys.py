@@ -291,6 +291,19 @@ def test_a_revoked_key_never_comes_back(folder, before, tmp_path, capsys):
     assert draft(folder, "--revoke-ca", public_file(tmp_path, NEW)) == 1
     assert "revoked already" in capsys.readouterr().err
     assert draft(folder, "--user-ca", public_file(tmp_path, NEW)) == 1
+    later = replace(revoked, version=revoked.version + 1)
+    assert "REVOKED" not in "\n".join(differences(revoked, later))
+
+
+def test_who_signs_is_warned_of_roots_with_which_no_signer_starts(
+    folder, before, tmp_path, capsys
+):
+    retiring = tuple(replace(one, state=KeyState.RETIRING) for one in before.online)
+    file = new_text(before, tmp_path, online=retiring)
+
+    assert sign(folder, file, "--output", tmp_path / "signed") == 0
+
+    assert "ca-admin: warning: no online key is active" in capsys.readouterr().err
 
 
 def test_a_new_log_closes_the_one_before(before):

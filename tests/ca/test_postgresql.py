@@ -16,7 +16,16 @@ import pytest
 import sqlalchemy as sa
 
 from ca.errors import CAError, Misconfigured, StoreUnavailable
-from ca.store import Draft, Entry, Reported, Store, StoredHost, TokenUse
+from ca.store import (
+    Act,
+    Draft,
+    Entry,
+    Reported,
+    RevokedSerial,
+    Store,
+    StoredHost,
+    TokenUse,
+)
 from ca.store.hosts import registration
 from ca.store.transactions import Database
 from tests.authority import wait_until
@@ -187,6 +196,20 @@ def test_a_publication_that_may_have_happened_is_done_again(
 
     assert way.losses == [loss]
     assert place.ask("SELECT count(*) FROM trust_blobs") == [(1,)]
+
+
+@pytest.mark.parametrize("loss", [Loss.COMMIT, Loss.ANSWER])
+def test_a_revocation_that_may_have_happened_is_settled(place, far_store, way, loss):
+    far_store.append([Draft(build)])
+    act = Act(draft=Draft(build), serials=(RevokedSerial(1, b"CA key", 10),))
+    way.lose(loss)
+
+    (entry,) = far_store.act(lambda _: act, tail_from=1, seen=[]).outcomes
+
+    assert way.losses == [loss]
+    assert entry.index == 1
+    assert far_store.revocations().serials == act.serials
+    assert count_of(place) == 2
 
 
 def test_a_server_that_falls_silent_is_given_up_and_asking_again_settles_it(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import pytest
 
@@ -35,7 +35,9 @@ from ca.issue_narrower import issue_narrower_certificate
 from ca.krl import parse_krl
 from ca.messages import HostCertificateRequest, NarrowerRequest
 from ca.policy import load_policy
-from ca.revoke import block, blocks, lift, revoke
+from ca.revoke import block, blocks, lift, revoke, scan
+from ca.revoke.scan import Found
+from ca.store import StoredCertificate, Target
 from ca.trust.revocations import CLOCK_SKEW
 from tests.authority import (
     certificate_in,
@@ -571,6 +573,25 @@ def test_a_child_recorded_while_its_parent_is_being_revoked_is_revoked(
     assert revoked(real) == {ada.says.serial, *children}
     assert len(children) == 1
     assert done.certificates == 2
+
+
+def test_a_certificate_that_nobody_asked_for_is_no_person_s():
+    """A host has its own renewed; and not everybody has an address."""
+    kind, record = "host-certificate", b'{"identity":null}'
+    ada = b'{"identity":{"issuer":"corp","subject":"ada","email":null}}'
+    renewed = StoredCertificate(0, 1, kind, 1, b"leaf", record, None)
+
+    assert Found(renewed, b"", b"").people == frozenset()
+    without_address = Found(replace(renewed, record=ada), b"", b"")
+    assert without_address.people == {Target.subject("corp", "ada")}
+
+
+def test_a_scan_of_the_newest_reads_no_years_of_others():
+    new, old = (StoredCertificate(0, t, "", 1, b"", None, None) for t in (9, 1))
+
+    found = scan._newer(chain([new, old, new], repeat(old)), 5)  # noqa: SLF001
+
+    assert list(found) == [new, new]
 
 
 def test_other_processes_know_at_once(config_file, authority, idp):

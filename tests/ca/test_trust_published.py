@@ -10,7 +10,7 @@ from ca.bundle import Current, KeyState, TrustedKey
 from ca.errors import CAError, Conflict, SignatureInvalid
 from ca.krl import KRL, RevokedCertificates, render_krl
 from ca.signing_key import FileKey
-from ca.store import Forgotten, Revocations
+from ca.store import Forgotten, Revocations, RevokedSerial
 from ca.trust.published import forgotten_in, prove_published
 from ca.trust.revocations import krl_of
 from tests.ca.test_trust import NOW, ONLINE, OTHER, ROOTS, USER_CA
@@ -69,6 +69,18 @@ def test_what_was_published_as_revoked_is_known_again():
     krl = krl_of(revocations, ROOTS, version=8, now=NOW)
     assert set(KRL_SEEN.certificates) <= set(krl.certificates)
     assert krl.keys == KRL_SEEN.keys
+
+
+def test_what_has_ended_leaves_the_krl_a_day_later():
+    now, day = int(NOW.timestamp()), 86_400
+    serials = tuple(
+        RevokedSerial(serial, USER_CA.blob, ends)
+        for serial, ends in ((3, now - day - 1), (5, now - day), (7, now))
+    )
+
+    krl = krl_of(Revocations(serials=serials), ROOTS, version=8, now=NOW)
+
+    assert [one.serials for one in krl.certificates] == [((5, 5), (7, 7))]
 
 
 def test_what_another_ca_signed_is_not_ours_to_revoke():
