@@ -6,7 +6,7 @@
     append      one batch's transaction
     barred      who is blocked, and what is revoked: who gets nothing
     revoked     the same, as it is written and read
-    bulk        statements of many rows, handed to the driver as they are
+    bulk        what each append executes, handed to the driver as it is
     recover     lost entries taken back
     new_log     a log given up for a new one
     lost        serials whose records are lost

@@ -16,7 +16,6 @@ from ca.store.transactions import Head
 from ca.store.tree import Contradiction, Growth, Seen, grow
 
 # What each append executes, made once: making a statement costs more than running it.
-_SET_SIZE = sa.update(tables.ledger_head).values(size=sa.bindparam("new_size"))
 _STOP = sa.update(tables.ledger_head).values(stopped=sa.bindparam("why"))
 _ENTRY_ROW = attrgetter(*(column.name for column in tables.entries.columns))
 _SPENT_ROW = attrgetter(*(column.name for column in tables.token_uses.columns))
@@ -118,10 +117,10 @@ def entries_at(connection: sa.Connection, indices: Collection[int]) -> dict[int,
     return {entry.index: entry for entry in map(entry_in, rows)}
 
 
-def entry_in(row: sa.Row[Any]) -> Entry:
+def entry_in(row: Sequence[Any]) -> Entry:
     """Return the entry that a row of `tables.entries` holds."""
-    serial = None if row.serial is None else int(row.serial)
-    return Entry(**{**row._mapping, "serial": serial})  # noqa: SLF001 (public, despite its name)
+    index, time, kind, serial, *rest = row
+    return Entry(index, time, kind, None if serial is None else int(serial), *rest)
 
 
 def write_entries(
@@ -129,7 +128,7 @@ def write_entries(
 ) -> None:
     """Write new entries, their nodes and the head."""
     if entries:
-        connection.execute(_SET_SIZE, {"new_size": growth.tree.size})
+        bulk.update(connection, tables.ledger_head.c.size, growth.tree.size)
         bulk.insert(connection, tables.entries, list(map(_entry_row, entries)))
         bulk.insert(connection, tables.tree_nodes, growth.rows())
 
@@ -165,13 +164,13 @@ def _spent(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Spent]:
     tokens = {d.spends.token_sha256 for d in drafts if d.spends is not None}
     keys = [(token,) for token in tokens]
     rows = bulk.select(connection, tables.token_uses, keyed=1, keys=keys)
-    return [Spent(**row._mapping) for row in rows]  # noqa: SLF001
+    return [Spent(*row) for row in rows]
 
 
 def _full_at(connection: sa.Connection, drafts: Sequence[Draft]) -> dict[bytes, int]:
     takes = [d.spends.takes for d in drafts if d.spends is not None]
     subjects = {take.subject for take in takes if take is not None}
-    return buckets.read(connection, subjects) if subjects else {}
+    return buckets.read(connection, subjects)
 
 
 def _entry_row(entry: Entry) -> tuple[Any, ...]:

@@ -153,7 +153,7 @@ def revoked_among(connection: sa.Connection, serials: Iterable[int]) -> set[int]
     keys = [(str(serial),) for serial in asked]
     rows = bulk.select(connection, tables.revoked_serials, keyed=1, keys=keys)
     runs = lost.read(connection) if asked else ()
-    return {int(row.serial) for row in rows} | {
+    return {int(serial) for serial, *_ in rows} | {
         serial for serial in asked if any(a <= serial <= b for a, b in runs)
     }
 

@@ -13,19 +13,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ca.errors import RateLimited
-from ca.store import tables
+from ca.store import bulk, tables
 
 MINUTE = 60_000_000
 """In microseconds, as all times here are."""
-
-_FULL_AT = sa.select(tables.rate_buckets).where(
-    tables.rate_buckets.c.subject.in_(sa.bindparam("subjects", expanding=True))
-)
-# Both engines know it by these words, and SQLAlchemy by none of its own.
-_SET = sa.text(
-    "INSERT INTO rate_buckets (subject, full_at) VALUES (:subject, :full_at)"
-    " ON CONFLICT (subject) DO UPDATE SET full_at = excluded.full_at"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +59,13 @@ def limited(subject: bytes, *, wait: int) -> RateLimited:
 
 def read(connection: sa.Connection, subjects: Collection[bytes]) -> dict[bytes, int]:
     """Return when the buckets are full again; those without a row are."""
-    rows = connection.execute(_FULL_AT, {"subjects": list(subjects)})
-    return {row.subject: row.full_at for row in rows}
+    keys = [(subject,) for subject in subjects]
+    return dict(bulk.select(connection, tables.rate_buckets, keyed=1, keys=keys))
 
 
 def write(connection: sa.Connection, full_at: Mapping[bytes, int]) -> None:
     """Put buckets on record."""
-    rows = [{"subject": s, "full_at": at} for s, at in sorted(full_at.items())]
-    if rows:
-        connection.execute(_SET, rows)
+    bulk.replace(connection, tables.rate_buckets, sorted(full_at.items()))
 
 
 def take_all(connection: sa.Connection, takes: Mapping[Take, int]) -> dict[bytes, int]:

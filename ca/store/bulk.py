@@ -1,12 +1,13 @@
-"""Statements of many rows or keys, handed to the driver as they are.
+"""What each append executes, handed to the driver as it is.
 
-SQLAlchemy would look at each value of each row. Ours are what both drivers take and
-give: integers, text, bytes. It still has the connection, the transaction, the errors.
+SQLAlchemy would make more of each statement, its values and its rows than the database
+itself does. Ours are what both drivers take and give: integers, text, bytes. It still
+has the connection, the transaction and the errors.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -14,12 +15,32 @@ _MARKS = {"qmark": "?", "pyformat": "%s"}
 """What stands for a value, by PEP 249's name for it: SQLite's, and PostgreSQL's."""
 
 
+def rows(
+    connection: sa.Connection, wanted: sa.Select[Any]
+) -> Sequence[tuple[Any, ...]]:
+    """Return what a statement selects that was made once, and takes no values."""
+    return _run(connection, _spelled(wanted, connection.dialect), ())
+
+
+def update(connection: sa.Connection, column: sa.Column[Any], value: Any) -> None:
+    """Set a column in all rows of its table."""
+    _run(connection, _update(column, connection.dialect), (value,))
+
+
 def insert(
     connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Insert rows whose values are in the order of the table's columns."""
     if rows:
-        connection.exec_driver_sql(_insert(table, connection.dialect), list(rows))
+        _run_each(connection, _insert(table, connection.dialect), rows)
+
+
+def replace(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows, or put them in the place of those with the same key."""
+    if rows:
+        _run_each(connection, _replace(table, connection.dialect), rows)
 
 
 def select(
@@ -28,7 +49,7 @@ def select(
     *,
     keyed: int,
     keys: Sequence[tuple[Any, ...]],
-) -> Sequence[sa.Row[Any]]:
+) -> Sequence[tuple[Any, ...]]:
     """Return the rows whose first `keyed` columns are one of `keys`.
 
     A join: SQLite would read all of the table for an IN over several columns.
@@ -39,7 +60,51 @@ def select(
     begin, end = _select(table, keyed, connection.dialect)
     values = tuple(value for key in keys for value in key)
     statement = f"{begin} {', '.join([one] * len(keys))} {end}"
-    return connection.exec_driver_sql(statement, values).all()
+    return _run(connection, statement, values)
+
+
+def _run(
+    connection: sa.Connection, statement: str, values: Sequence[Any]
+) -> Sequence[tuple[Any, ...]]:
+    cursor = connection.connection.cursor()
+    try:
+        connection.dialect.do_execute(cursor, statement, values)
+        rows = cursor.fetchall() if cursor.description else ()
+        cursor.close()
+    except BaseException as error:  # noqa: BLE001 (all are raised again)
+        _fail(connection, error, statement, cursor)
+    return rows
+
+
+def _run_each(
+    connection: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    cursor = connection.connection.cursor()
+    try:
+        connection.dialect.do_executemany(cursor, statement, rows)
+        cursor.close()
+    except BaseException as error:  # noqa: BLE001 (all are raised again)
+        _fail(connection, error, statement, cursor)
+
+
+def _fail(
+    connection: sa.Connection, error: BaseException, statement: str, cursor: Any
+) -> NoReturn:
+    """Raise what SQLAlchemy raises, once it has given up a connection that broke."""
+    # It has no public name for this, and nothing else does all of it.
+    connection._handle_dbapi_exception(error, statement, None, cursor, None)  # noqa: SLF001
+
+
+@cache
+def _spelled(wanted: sa.Select[Any], dialect: sa.Dialect) -> str:
+    return str(wanted.compile(dialect=dialect))
+
+
+@cache
+def _update(column: sa.Column[Any], dialect: sa.Dialect) -> str:
+    name = dialect.identifier_preparer.quote(column.name)
+    mark = _MARKS[dialect.paramstyle]
+    return f"UPDATE {column.table.name} SET {name} = {mark}"  # noqa: S608 (names of our own)
 
 
 @cache
@@ -47,6 +112,16 @@ def _insert(table: sa.Table, dialect: sa.Dialect) -> str:
     names = _names(table, dialect)
     marks = ", ".join([_MARKS[dialect.paramstyle]] * len(table.columns))
     return f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 (names of our own)
+
+
+@cache
+def _replace(table: sa.Table, dialect: sa.Dialect) -> str:
+    quote = dialect.identifier_preparer.quote
+    key = ", ".join(quote(c.name) for c in table.primary_key)
+    others = (quote(c.name) for c in table.columns if not c.primary_key)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in others)
+    # Both engines know it by these words, and SQLAlchemy by none of its own.
+    return f"{_insert(table, dialect)} ON CONFLICT ({key}) DO UPDATE SET {changes}"
 
 
 @cache

@@ -12,19 +12,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ca.errors import Misconfigured
-from ca.store import sqlite, tables
+from ca.store import bulk, sqlite, tables
 from ca.store.engine import SECONDS, open_engine, translated
 from ca.store.options import UNTIL, WRITES
 
 R = TypeVar("R")
-Head = sa.Row[Any]
-"""The one row of `tables.ledger_head`, locked."""
+
+
+class Head(NamedTuple):
+    """The one row of `tables.ledger_head`, locked."""
+
+    size: int
+    serial_base: int
+    origin: str | None
+    stopped: str | None
+    tokens_from: int | None
+    revocation_mark: int | None
+
 
 _PAUSES = (0.01, 0.05, 0.2)
 """Seconds between one attempt and the next."""
@@ -33,7 +43,9 @@ _TAKEN_BACK = frozenset({"40001", "40P01"})
 """serialization_failure and deadlock_detected (PostgreSQL, appendix A)."""
 
 # Made once: making a statement costs more than running it.
-_HEAD = sa.select(tables.ledger_head).with_for_update()
+_HEAD = sa.select(
+    *(tables.ledger_head.columns[name] for name in Head._fields)
+).with_for_update()
 
 
 def again(_connection: sa.Connection) -> None:
@@ -98,7 +110,8 @@ class Database:
             commits = False
             try:
                 with self._turn(), self._begun(until, writes=True) as connection:
-                    head = connection.execute(_HEAD).one()
+                    (row,) = bulk.rows(connection, _HEAD)
+                    head = Head(*row)
                     self.refuse_another_log(head.origin)
                     settled = settle(connection) if unsure else None
                     unsure = False

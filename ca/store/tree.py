@@ -112,7 +112,8 @@ def fetch(
     keys = [(level, position + (base >> level)) for level, position in nodes]
     rows = bulk.select(connection, tables.tree_nodes, keyed=2, keys=keys)
     found = {
-        Node(row.level, row.position - (base >> row.level)): row.hash for row in rows
+        Node(level, position - (base >> level)): value
+        for level, position, value in rows
     }
     if len(found) != len(nodes):
         raise _damaged()

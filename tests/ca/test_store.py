@@ -6,7 +6,6 @@ import threading
 from contextlib import closing
 
 import pytest
-import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -323,11 +322,14 @@ def test_no_append_reads_a_whole_table(tmp_path):
     store.append([Draft(build, spends())] * 3)
     statements = []
 
-    def note(_c, _cursor, statement, values, *_rest):
-        statements.append((statement, values))
-
     engine = store._database.engine  # noqa: SLF001
-    sa.event.listen(engine, "before_cursor_execute", note)
+    execute = engine.dialect.do_execute
+
+    def note(cursor, statement, values, *rest):
+        statements.append((statement, values))
+        execute(cursor, statement, values, *rest)
+
+    engine.dialect.do_execute = note  # type: ignore[method-assign] # all come by here
     store.append([Draft(build, spends()), Draft(build, spends(b"u" * 32))])
 
     plans = []

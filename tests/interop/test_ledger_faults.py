@@ -57,26 +57,28 @@ class Fault:
         try:
             self.strike(write, stored=stored)
         except OSError as error:
-            raise sa.exc.OperationalError(write, None, error) from error
+            raise self._refusal("a fault") from error
 
     def install(self, engine: sa.Engine) -> None:
         """Stand between the store and its database."""
-        commit = engine.dialect.do_commit
+        dialect = engine.dialect
+        self._refusal = dialect.loaded_dbapi.OperationalError
 
-        def before(_c, _cursor, statement, *_rest):
-            self.strike_database(statement, stored=False)
+        def faulty(act, name_of):
+            def do(*args):
+                self.strike_database(name_of(*args), stored=False)
+                act(*args)
+                self.strike_database(name_of(*args), stored=True)
 
-        def after(_c, _cursor, statement, *_rest):
-            self.strike_database(statement, stored=True)
+            return do
 
-        def do_commit(connection):
-            self.strike_database(COMMIT, stored=False)
-            commit(connection)
-            self.strike_database(COMMIT, stored=True)
+        def statement_of(_cursor, statement, *_rest):
+            return statement
 
-        sa.event.listen(engine, "before_cursor_execute", before)
-        sa.event.listen(engine, "after_cursor_execute", after)
-        engine.dialect.do_commit = do_commit  # type: ignore[method-assign] # nothing else sees it
+        # Here all that the store writes comes by.
+        dialect.do_execute = faulty(dialect.do_execute, statement_of)  # type: ignore[method-assign] # nothing else sees it
+        dialect.do_executemany = faulty(dialect.do_executemany, statement_of)  # type: ignore[method-assign]
+        dialect.do_commit = faulty(dialect.do_commit, lambda _: COMMIT)  # type: ignore[method-assign]
 
 
 class FaultyHighWater(HighWater):
