@@ -238,7 +238,7 @@ class LogProof:
     """Anything, authenticated by nothing; empty for none."""
 
     def __post_init__(self) -> None:
-        if any(len(value) != HASH_BYTES for value in self.hashes):
+        if not {HASH_BYTES}.issuperset(map(len, self.hashes)):
             raise Malformed(f"a hash of a proof has not {HASH_BYTES} bytes")
         if not 0 <= self.index < LARGEST_SIZE:
             raise Malformed("the index of a proof is not one")

@@ -120,7 +120,12 @@ class Plan:
 
     def hashes(self, node: Callable[[Node], bytes]) -> tuple[bytes, ...]:
         """Return the hashes planned; `node` gives those of `nodes`."""
-        return tuple(_join([node(place) for place in part]) for part in self.parts)
+        return tuple(
+            [
+                node(part[0]) if len(part) == 1 else _join([node(n) for n in part])
+                for part in self.parts
+            ]
+        )
 
 
 def plan_root(size: int) -> Plan:
@@ -132,14 +137,18 @@ def plan_root(size: int) -> Plan:
 def plan_inclusion(index: int, size: int) -> Plan:
     """Plan the proof that entry `index` is in the tree of `size` (section 2.1.1)."""
     _require_index(index, size)
-    path: list[tuple[Node, ...]] = []
-    for level in range((size - 1).bit_length()):
-        sibling = index >> level ^ 1
-        start, end = sibling << level, (sibling + 1) << level
-        if end <= size:
-            path.append((Node(level, sibling),))
-        elif start < size:
-            path.append(_cover(start, size))
+    forks, _ = _path(index, size)
+    path: list[tuple[Node, ...]] = [
+        (Node(level, index >> level ^ 1),) for level in range(forks)
+    ]
+    if forks:
+        # The last entry is below this sibling, which may not be complete.
+        path[-1] = _cover(path[-1][0].position << (forks - 1), size)
+    path += [
+        (Node(level, index >> level ^ 1),)
+        for level in range(forks, index.bit_length())
+        if index >> level & 1
+    ]
     return Plan(tuple(path))
 
 
@@ -271,7 +280,7 @@ def _join(hashes: Sequence[bytes]) -> bytes:
 
 def _require_hashes(hashes: Iterable[bytes]) -> None:
     # Of two hashes with other lengths, the border could be shifted unseen.
-    if any(len(value) != HASH_BYTES for value in hashes):
+    if not {HASH_BYTES}.issuperset(map(len, hashes)):
         raise Malformed(f"a hash has not {HASH_BYTES} bytes")
 
 
