@@ -14,6 +14,7 @@ All counting is from 0. Every hash is 32 bytes of SHA-256.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from ca.errors import Malformed
 from ca.values import NamedTuple, dataclass
@@ -128,6 +129,7 @@ class Plan:
         )
 
 
+@lru_cache(maxsize=64)  # one append asks several times for the same few
 def plan_root(size: int) -> Plan:
     """Plan one hash, the root of the first `size` entries."""
     _require_size(size)

@@ -19,12 +19,12 @@ def rows(
     connection: sa.Connection, wanted: sa.Select[Any]
 ) -> Sequence[tuple[Any, ...]]:
     """Return what a statement selects that was made once, and takes no values."""
-    return _run(connection, _spelled(wanted, connection.dialect), ())
+    return execute(connection, _spelled(wanted, connection.dialect))
 
 
 def update(connection: sa.Connection, column: sa.Column[Any], value: Any) -> None:
     """Set a column in all rows of its table."""
-    _run(connection, _update(column, connection.dialect), (value,))
+    execute(connection, _update(column, connection.dialect), (value,))
 
 
 def insert(
@@ -60,12 +60,13 @@ def select(
     begin, end = _select(table, keyed, connection.dialect)
     values = tuple(value for key in keys for value in key)
     statement = f"{begin} {', '.join([one] * len(keys))} {end}"
-    return _run(connection, statement, values)
+    return execute(connection, statement, values)
 
 
-def _run(
-    connection: sa.Connection, statement: str, values: Sequence[Any]
+def execute(
+    connection: sa.Connection, statement: str, values: Sequence[Any] = ()
 ) -> Sequence[tuple[Any, ...]]:
+    """Execute a statement as the driver wants it; return the rows that it gives."""
     cursor = connection.connection.cursor()
     try:
         connection.dialect.do_execute(cursor, statement, values)

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ca.errors import Misconfigured, StoreUnavailable
+from ca.store import bulk
 from ca.store.locks import FileLock
 from ca.store.options import WRITES
 
@@ -53,7 +54,7 @@ def _prepare(connection: Any, _record: object) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    bulk.execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 class Turns:

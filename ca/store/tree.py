@@ -100,7 +100,7 @@ def grow(
             raise Contradiction(head, "the ledger has other entries")
     edge = tuple(hashes[node] for node in plan_root(size).nodes)
     tree, completed = CompactTree(size, edge).extend(map(leaf_hash, leaves))
-    hashes.update((Node(node.level, node.position), node.hash) for node in completed)
+    hashes |= {Node(level, position): value for level, position, value in completed}
     return Growth(tree, completed, hashes, base)
 
 
