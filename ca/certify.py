@@ -192,7 +192,6 @@ def _bearer(wanted: Certificate, record: Mapping[str, object]) -> Bearer:
     Of the record, so that nobody is certified without being looked for.
     """
     identity, parent = record.get("identity"), record.get("parent_serial")
-    key = Target.key(wire.fingerprint(wanted.subject_key))
     targets = (
         targets_of(
             issuer=identity["issuer"],
@@ -201,7 +200,7 @@ def _bearer(wanted: Certificate, record: Mapping[str, object]) -> Bearer:
             key=wanted.subject_key,
         )
         if isinstance(identity, Mapping)
-        else frozenset({key})
+        else frozenset({Target.key(wire.fingerprint(wanted.subject_key))})
     )
     serial = int(parent) if isinstance(parent, str) else None
     return Bearer(targets, wanted.ca_key, serial)

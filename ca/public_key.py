@@ -217,10 +217,12 @@ def _is_square(number: int) -> bool:
     """
     modulus, symbol = _P, 1
     while number:
-        twos = (number & -number).bit_length() - 1
-        number >>= twos
-        if twos & 1 and modulus & 7 in {3, 5}:
-            symbol = -symbol
+        # Half of them are odd, and to ask is cheap.
+        if not number & 1:
+            twos = (number & -number).bit_length() - 1
+            number >>= twos
+            if twos & 1 and modulus & 7 in {3, 5}:
+                symbol = -symbol
         if number & modulus & 2:
             symbol = -symbol
         number, modulus = modulus % number, number
