@@ -10,9 +10,11 @@ The entry is durable before a CA key sees its bytes (design invariant 2).
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+
+from msgspec import Struct
 
 from ca import certificate, wire
 from ca.authority import Authority
@@ -36,8 +38,7 @@ BACKDATE = timedelta(seconds=60)
 """A certificate begins this long before it is made: hosts' clocks run behind."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """One of the two kinds of certificate: all that differs between their ways."""
 
     type: CertificateType
@@ -82,8 +83,7 @@ def certificate_of(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True):
     """What goes on record with a certificate."""
 
     record: Mapping[str, object]
@@ -153,8 +153,7 @@ def record_and_sign_all(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
+class _Checked(Struct, frozen=True):
     """A certificate that says what was granted, with serial 0."""
 
     wanted: Certificate

@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -48,8 +47,7 @@ class Binding(StrEnum):
     """Nothing does: who comes first wins, and no role is ever reached that way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """A person or a machine that an issuer has vouched for."""
 
     issuer: str
@@ -161,8 +159,7 @@ def identity_from_record(recorded: object) -> Identity:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SignIn:
+class SignIn(Struct, frozen=True):
     """A proved ID token: whom it names, and what is needed to spend it once."""
 
     identity: Identity

@@ -11,11 +11,11 @@ we may know of a certificate that was never made, but never the reverse.
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
+from msgspec import Struct
 
 from ca import certificate
 from ca.authority import Authority
@@ -34,8 +34,7 @@ from ca.public_key import parse_public_key
 from ca.store import Take, TokenUse
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Where a request came from, for policy and for the record."""
 
     address: IPv4Address | IPv6Address

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from ipaddress import ip_address
 from typing import Any
+
+from msgspec.structs import replace
 
 from ca.authority import Authority
 from ca.identity import Binding, Identity, VerifiedClaims

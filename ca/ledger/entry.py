@@ -4,11 +4,11 @@ import hashlib
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+from msgspec import Struct
 
 from ca.leaf import Leaf, render_leaf
 from ca.store import Entry
@@ -43,8 +43,7 @@ def salted(record: Mapping[str, object]) -> bytes:
     return canonical_json({**record, "salt": salt})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Makes an entry once its index and serial are known."""
 
     kind: EntryKind

@@ -12,8 +12,9 @@ unless the tree contains the newest one in there (design invariant 4).
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from ca.checkpoint import LogProof
 from ca.errors import CAError, Misconfigured, StoreUnavailable, Unavailable
@@ -35,8 +36,7 @@ _FORGET_EVERY = timedelta(hours=1)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Proved:
+class Proved(Struct, frozen=True):
     """An entry, and the proof that it is in the log."""
 
     entry: Entry
@@ -48,8 +48,7 @@ class Proved:
     """That this tree contains the one whose checkpoint the request brought."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Commit:
+class _Commit(Struct, frozen=True):
     """What the entries of a batch share."""
 
     signed: SignedCheckpoint

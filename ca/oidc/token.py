@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ca.binding import decode_base64url
 from ca.errors import Malformed, TokenMalformed, TokenTypeRefused
@@ -17,8 +18,7 @@ LONGEST_KID = 255
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A token in its parts. Nothing here is proved."""
 
     unverified_algorithm: str

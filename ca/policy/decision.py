@@ -24,8 +24,10 @@ ever have, and answer only `ca.policy.provisioning`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ca.certificate import refuse_principal
 from ca.errors import BadRequest, Denied
@@ -38,8 +40,7 @@ from ca.policy.weighing import Weighing, Wishes, weigh
 _REASONS_SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """What a certificate may say."""
 
     principals: tuple[str, ...]

@@ -5,8 +5,9 @@ left to do here needs no rule: both have to give it, and what either forces stay
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from ca.certificate import Certificate
 from ca.errors import Denied

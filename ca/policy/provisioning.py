@@ -7,9 +7,11 @@ worth next to nothing: ten minutes, one address, one `echo`, no terminal.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
+
+from msgspec.structs import replace
 
 from ca.certificate import MOST_PRINCIPALS
 from ca.errors import BadRequest, Denied

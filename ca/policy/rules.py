@@ -6,10 +6,12 @@ beginning to end, also while the file is read again.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
+
+from msgspec.structs import replace
 
 from ca.errors import Denied
 from ca.identity import Binding, Identity

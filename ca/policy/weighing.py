@@ -7,9 +7,10 @@ whoever explains it to them, need not read the policy.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
+
+from msgspec import Struct
 
 from ca.certificate import MOST_PRINCIPALS, PRINCIPAL
 from ca.identity import Identity
@@ -22,8 +23,7 @@ FUTURE_LEEWAY = timedelta(seconds=60)
 """How far an issuer's clock may be ahead of ours, for the time of a sign-in."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(Struct, frozen=True, kw_only=True):
     """What a request asks for besides being somebody."""
 
     principals: tuple[str, ...] = ()
@@ -37,16 +37,14 @@ class Wishes:
     """Where the request comes from: the peer's address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """A principal and the rule that answers for it."""
 
     principal: str
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Weighing:
+class Weighing(Struct, frozen=True):
     """What rules and denies make of a request, before it is granted or refused."""
 
     given: tuple[Given, ...]
@@ -59,8 +57,7 @@ class Weighing:
         return tuple(by_name.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """One principal that a matching rule writes, and what stands against it."""
 
     rule: Rule

@@ -9,10 +9,10 @@ up, where a certificate is shown or asked for again.
 
 import secrets
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from ca import wire
 from ca.errors import Blocked, CAError, CertificateRevoked, KeyUnavailable
@@ -63,8 +63,7 @@ def targets_of(
     return frozenset({*person, Target.key(wire.fingerprint(key))})
 
 
-@dataclass(frozen=True, slots=True)
-class Bearer:
+class Bearer(Struct, frozen=True):
     """Whom and what a certificate is about, as far as a block could mean it."""
 
     targets: frozenset[Target] = frozenset()
@@ -78,8 +77,7 @@ NOBODY = Bearer()
 """Whom no block means: a host, which is kept out by its key when it is certified."""
 
 
-@dataclass(frozen=True, slots=True)
-class Barred:
+class Barred(Struct, frozen=True):
     """What is blocked at one moment, and which CA keys are revoked."""
 
     targets: frozenset[Target] = frozenset()

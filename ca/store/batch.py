@@ -5,7 +5,8 @@ one transaction under the lock of the ledger's head.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ca.errors import CAError, RateLimited, TokenSpent
 from ca.store.barred import Bearer
@@ -13,8 +14,7 @@ from ca.store.buckets import Take
 from ca.store.tree import Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry of the ledger, as it stands on disk."""
 
     index: int
@@ -31,8 +31,7 @@ class Entry:
     """None once it was erased, and for what is not about one certificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenUse:
+class TokenUse(Struct, frozen=True):
     """One use of an ID token, to be spent together with the entry it buys."""
 
     token_sha256: bytes
@@ -46,8 +45,7 @@ class TokenUse:
     """The token's `iat`; one without counts as older than any recovery."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """An entry that waits for its place."""
 
     build: Callable[[int, int], Entry]
@@ -59,8 +57,7 @@ class Draft:
     """Whom it is for, where somebody may be kept from having it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """One use of a token, as it stands on disk."""
 
     token_sha256: bytes

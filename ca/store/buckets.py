@@ -8,9 +8,9 @@ Functions on a connection; `Store` runs them in a transaction.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from ca.errors import RateLimited
 from ca.store import bulk, tables
@@ -19,8 +19,7 @@ MINUTE = 60_000_000
 """In microseconds, as all times here are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Struct, frozen=True):
     """One request's share of a bucket."""
 
     subject: bytes

@@ -18,6 +18,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from msgspec.structs import replace as changed
 
 from ca import certificate, wire
@@ -629,7 +630,7 @@ def test_a_wanted_certificate_that_differs_from_its_grant_is_a_fault(change):
 def test_a_host_certificate_for_a_person_is_a_fault():
     host = CertificateType.HOST
     wanted = replace(WANTED, type=host, critical_options={}, extensions=())
-    grant = replace(GRANT, critical_options={}, extensions=())
+    grant = structs.replace(GRANT, critical_options={}, extensions=())
 
     with pytest.raises(RuntimeError):
         refuse_unlike(certificate.render_to_be_signed(wanted), wanted, grant, now=NOW)
@@ -639,7 +640,7 @@ def test_a_grant_above_the_ceiling_in_code_is_a_fault():
     day = timedelta(hours=24, seconds=1)
     valid_before = int((NOW + day).timestamp())
     wanted = replace(WANTED, valid_before=valid_before)
-    grant = replace(GRANT, validity=day)
+    grant = structs.replace(GRANT, validity=day)
 
     with pytest.raises(RuntimeError):
         refuse_unlike(certificate.render_to_be_signed(wanted), wanted, grant, now=NOW)

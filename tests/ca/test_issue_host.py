@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
+from msgspec import structs
 
 from ca.authority import open_authority
 from ca.certificate import CertificateType, parse_line, render_to_be_signed
@@ -238,7 +239,7 @@ def test_who_matches_no_host_rule_gets_none(authority, idp):
 
 def test_a_token_that_is_bound_to_no_key_gets_none(authority, identity):
     with pytest.raises(Denied, match="bound to no key"):
-        issue(authority, wanting(), replace(identity, binding=Binding.NONE))
+        issue(authority, wanting(), structs.replace(identity, binding=Binding.NONE))
 
 
 def test_a_weak_host_key_is_refused(authority, identity, tmp_path):

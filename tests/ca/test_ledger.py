@@ -6,13 +6,13 @@ What a proof is worth is judged as a reader would, by `tests.ledgers.check`.
 import hashlib
 import json
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ca import merkle
 from ca.errors import (
@@ -420,7 +420,7 @@ def test_tokens_that_ended_a_day_ago_are_forgotten_once_an_hour(store, ledger):
     for age in (timedelta(hours=23), timedelta(hours=24, minutes=1)):
         append(ledger, now=end + age)
         counts.append(uses_of(store))
-    append(ledger, spends=replace(token_use(b"two"), token_sha256=b"u" * 32))
+    append(ledger, spends=structs.replace(token_use(b"two"), token_sha256=b"u" * 32))
     append(ledger, now=NOW + timedelta(days=3))
 
     assert counts == [1, 0]

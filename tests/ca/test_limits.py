@@ -1,12 +1,12 @@
 """Who asks too often has to wait, whichever process is asked, and nobody else has."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ca.errors import CAError, RateLimited, StoreUnavailable
 from ca.identity import Binding, Identity, VerifiedClaims

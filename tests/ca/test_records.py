@@ -6,6 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
+from msgspec import structs
 
 from ca.errors import NotFound
 from ca.identity import Binding, identity_from_record
@@ -99,14 +100,14 @@ def test_who_watches_sees_acts_too(authority, grace):
 
 
 def test_the_same_subject_of_another_issuer_is_somebody_else(authority, ada):
-    stranger = replace(ada, identity=replace(ada.identity, issuer="other"))
+    stranger = replace(ada, identity=structs.replace(ada.identity, issuer="other"))
 
     with pytest.raises(NotFound):
         read_record(authority, ADA, stranger)
 
 
 def test_nobody_watches_by_a_token_without_a_key(authority, grace):
-    unbound = replace(grace.identity, binding=Binding.NONE)
+    unbound = structs.replace(grace.identity, binding=Binding.NONE)
 
     with pytest.raises(NotFound):
         read_record(authority, ADA, replace(grace, identity=unbound))
