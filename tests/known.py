@@ -1,9 +1,8 @@
 """Facts of a host that there is not, right for a plan but for what a test changes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-
-from msgspec.structs import replace
 
 from deploy.facts import Account, Facts, File
 
