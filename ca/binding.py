@@ -5,7 +5,6 @@ computes the same value from the key that it was sent. Standard library only, si
 laptop has nothing else.
 """
 
-import base64
 import binascii
 import hashlib
 
@@ -37,17 +36,27 @@ def audience_for(origin: str, key_blob: bytes) -> str:
 
 def encode_base64url(data: bytes) -> str:
     """Encode as base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return _encode(data).translate(_TO_URL_SAFE).decode()
 
 
 def decode_base64url(encoded: str) -> bytes:
     """Decode strict, unpadded base64url; raise `Malformed` for anything else."""
     try:
-        data = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    except (binascii.Error, ValueError) as error:
+        standard = encoded.encode("ascii").translate(_TO_STANDARD)
+        data = binascii.a2b_base64(standard + b"=" * (-len(standard) % 4))
+    except ValueError as error:
         raise Malformed("not base64url") from error
     # The decoder skips what it does not know, and ignores bits beyond the last byte:
     # encoding again is what gives one value one spelling.
-    if encode_base64url(data) != encoded:
+    if _encode(data) != standard:
         raise Malformed("not canonical base64url")
     return data
+
+
+def _encode(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=")
+
+
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/..")
+"""A dot is in neither alphabet: what only the other one has is refused."""

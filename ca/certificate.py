@@ -193,6 +193,10 @@ def _certificate_type_name(key_type: str) -> str:
 
 
 _KEY_TYPES = {_certificate_type_name(name): name for name in KEY_FIELDS}
+_NAMES = {name: wire.text(name) for name in KEY_FIELDS}
+_CERTIFICATE_NAMES = {key: wire.text(name) for name, key in _KEY_TYPES.items()}
+"""As a blob begins with them."""
+_NO_DATA = wire.string(b"")
 
 
 def render_to_be_signed(certificate: Certificate) -> bytes:
@@ -200,7 +204,7 @@ def render_to_be_signed(certificate: Certificate) -> bytes:
     key_type, fields = split_key(certificate.subject_key)
     return b"".join(
         (
-            wire.text(_certificate_type_name(key_type)),
+            _CERTIFICATE_NAMES[key_type],
             wire.string(certificate.nonce),
             fields,
             wire.u64(certificate.serial),
@@ -217,11 +221,10 @@ def render_to_be_signed(certificate: Certificate) -> bytes:
             ),
             wire.string(
                 b"".join(
-                    wire.text(name) + wire.string(b"")
-                    for name in certificate.extensions
+                    [wire.text(name) + _NO_DATA for name in certificate.extensions]
                 )
             ),
-            wire.string(b""),
+            _NO_DATA,
             wire.string(certificate.ca_key),
         )
     )
@@ -297,8 +300,10 @@ def _read_subject_key(reader: wire.Reader) -> tuple[bytes, bytes]:
         raise Malformed(f"{name[:64]!r} is not a certificate type")
     key_type = _KEY_TYPES[name]
     nonce = reader.string()
-    fields = [reader.string() for _ in range(KEY_FIELDS[key_type])]
-    return nonce, wire.text(key_type) + b"".join(map(wire.string, fields))
+    fields_at = reader.at
+    for _ in range(KEY_FIELDS[key_type]):
+        reader.string()
+    return nonce, _NAMES[key_type] + reader.since(fields_at)
 
 
 def _read_body(reader: wire.Reader) -> Certificate:
@@ -347,9 +352,15 @@ def _read_options(reader: wire.Reader) -> dict[str, str]:
         name = reader.text()
         if options and name <= next(reversed(options)):
             raise Malformed("options must be in lexical order, each once")
-        data = wire.Reader(reader.string())
-        options[name] = "" if data.at_end else data.text()
-        # An option whose inner string is empty would have a second spelling.
-        if not data.at_end or (data.at and not options[name]):
-            raise Malformed(f"the option {name[:64]!r} has a bad value")
+        data = reader.string()
+        options[name] = _read_value(name, data) if data else ""
     return options
+
+
+def _read_value(name: str, data: bytes) -> str:
+    reader = wire.Reader(data)
+    value = reader.text()
+    # An option whose inner string is empty would have a second spelling.
+    if not value or not reader.at_end:
+        raise Malformed(f"the option {name[:64]!r} has a bad value")
+    return value

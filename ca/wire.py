@@ -11,28 +11,31 @@ import struct
 from ca.errors import Malformed
 
 _U32_BYTES = 4
+_U32 = struct.Struct(">I").pack
+_U64 = struct.Struct(">Q").pack
 LONGEST_STRING = 1 << 20
 """OpenSSH reads no certificate body above 1 MiB; nothing we parse comes near."""
 
 
 def u32(value: int) -> bytes:
     """Encode a `uint32`."""
-    return struct.pack(">I", value)
+    return _U32(value)
 
 
 def u64(value: int) -> bytes:
     """Encode a `uint64`."""
-    return struct.pack(">Q", value)
+    return _U64(value)
 
 
 def string(value: bytes) -> bytes:
     """Encode a `string`: its length as `uint32`, then its bytes."""
-    return struct.pack(">I", len(value)) + value
+    return _U32(len(value)) + value
 
 
 def text(value: str) -> bytes:
     """Encode text as a `string` of UTF-8."""
-    return string(value.encode())
+    encoded = value.encode()
+    return _U32(len(encoded)) + encoded
 
 
 def mpint(value: int) -> bytes:
@@ -68,6 +71,10 @@ class Reader:
         value = self._data[self._at : end]
         self._at = end
         return value
+
+    def since(self, at: int) -> bytes:
+        """Return again what was read from `at` on."""
+        return self._data[at : self._at]
 
     def u32(self) -> int:
         """Return a `uint32`."""

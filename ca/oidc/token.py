@@ -1,7 +1,7 @@
 """Take a compact JWS (RFC 7515 section 7.1) apart, trusting none of it yet."""
 
 import re
-from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -39,8 +39,7 @@ def parse_token(text: str) -> Token:
     if parts is None:
         raise TokenMalformed("the token is not three parts of base64url")
     header, payload, signature = parts.groups()
-    unverified_header = _decode_object(header, what="header")
-    algorithm, kid = _read_header(unverified_header)
+    algorithm, kid = _read_header(header)
     return Token(
         unverified_algorithm=algorithm,
         unverified_kid=kid,
@@ -64,12 +63,14 @@ def _decode_object(part: str, *, what: str) -> dict[str, object]:
         raise TokenMalformed(f"the token's {what} is {error.detail}") from error
 
 
-def _read_header(header: Mapping[str, object]) -> tuple[str, str | None]:
-    """Return `alg` and `kid`.
+@lru_cache(maxsize=64)  # all tokens that an issuer signs with one key have the same
+def _read_header(part: str) -> tuple[str, str | None]:
+    """Return `alg` and `kid`; for what is refused, raise each time.
 
     A key or a link to one in the header (`jwk`, `jku`, `x5c`, `x5u`) is never looked
     at: the issuer's JWKS says which keys are its own (CVE-2026-27962).
     """
+    header = _decode_object(part, what="header")
     # RFC 7515 section 4.1.11: whoever does not understand what `crit` names must
     # refuse, and an empty list is not allowed either. `b64` (RFC 7797) would change
     # what the signature covers.
