@@ -16,6 +16,7 @@ to `open_checkpoint`; a laptop instead verifies the SSHSIG over `Note.text` with
 import hashlib
 import re
 from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -252,10 +253,11 @@ class LogProof:
 
 def render_proof(proof: LogProof) -> bytes:
     """Return a proof as text, such as a `.tlog-proof` file holds."""
-    extra = [f"extra {b64encode(proof.extra).decode()}"] if proof.extra else []
-    hashes = (b64encode(value).decode() for value in proof.hashes)
-    lines = (_PROOF_HEADER, *extra, f"index {proof.index}", *hashes, "")
-    return "".join(line + "\n" for line in lines).encode() + render_note(proof.note)
+    extra = (b"extra ", b2a_base64(proof.extra)) if proof.extra else ()
+    begin = f"{_PROOF_HEADER}\n".encode()
+    index = b"index %d\n" % proof.index
+    hashes = map(b2a_base64, proof.hashes)  # each a line, with its end
+    return b"".join((begin, *extra, index, *hashes, b"\n", render_note(proof.note)))
 
 
 def parse_proof(data: bytes) -> LogProof:

@@ -116,6 +116,8 @@ def _strictest(weighing: Weighing) -> Grant:
 
 
 def _narrow(grant: Grant, wishes: Wishes) -> Grant:
+    if wishes.validity is None and wishes.extensions is None:
+        return grant
     validity = grant.validity if wishes.validity is None else wishes.validity
     if validity > grant.validity:
         most = render_duration(grant.validity)
