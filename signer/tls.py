@@ -75,6 +75,15 @@ def receive(sock: socket.socket, most: int) -> bytes | None:
     return data
 
 
+def send(sock: socket.socket, data: bytes) -> int:
+    """Return how much of it the system takes at once; raise `OSError`."""
+    sock.settimeout(0)
+    try:
+        return sock.send(data)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return 0
+
+
 def end(sock: socket.socket) -> None:
     """End our half of a connection, and say so in TLS; raise `OSError`."""
     if isinstance(sock, ssl.SSLSocket):

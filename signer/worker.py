@@ -13,9 +13,11 @@ import logging
 import re
 import selectors
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -33,8 +35,10 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from signer import tls
+from ca.waiting import apart
+from signer import plain, tls
 from signer.app import LARGEST_BODY, unchanged_of
+from signer.crew import Crew
 from signer.problems import http_code, render_problem
 from signer.request_log import log_refusal, new_request_id
 
@@ -53,6 +57,12 @@ LARGEST_HEAD = 24 * 1024
 
 MOST_CONNECTIONS = 512
 """At once, in one process; more wait in the system's queue."""
+
+CREW = 32
+"""Requests, at most, that one thread works on at once, and that share a commit."""
+
+_ACCEPTED = 16
+"""Connections, at most, that one process takes before it looks what else there is."""
 
 _CHUNK = 64 * 1024
 _CONTENT_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,9})[ \t]*\r?$")
@@ -88,14 +98,6 @@ def is_whole(received: bytes | bytearray) -> bool:
     return len(received) >= end + 4 + int(lengths[0])
 
 
-def _arrived(sock: socket.socket) -> bytes:
-    """Return what has arrived on a new connection, and leave it there."""
-    try:
-        return sock.recv(LARGEST_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except OSError:
-        return b""
-
-
 class _Connection(TConn):
     """A client's connection, and what has arrived on it."""
 
@@ -104,6 +106,8 @@ class _Connection(TConn):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.received = bytearray()
+        self.plain: plain.Environ | None = None
+        self.answered = False
 
     def init(self) -> None:
         """Parse what has arrived, and never read on."""
@@ -119,28 +123,59 @@ class Worker(ThreadWorker):
     `keepalived_conns` those that linger; both are in the order of their time-outs.
     """
 
+    def __init__(self, *arguments: Any, **words: Any) -> None:
+        super().__init__(*arguments, **words)
+        self._plain: _Queue = deque()
+        """Plain requests that no crew has taken yet."""
+        self._crew_works = False
+        """Whether one is at work, and does not only wait for others. A second one would
+        take turns with it on one processor, and make the batches smaller."""
+        self._addresses: dict[socket.socket, tuple[Any, ...]] = {}
+        """Of the listeners: to ask for one costs as much as to accept."""
+        self._others = ThreadPoolExecutor(self.cfg.threads)
+        """For what crews must not wait for."""
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Read what has arrived, all of it, before a crew takes its share."""
+        super().wait_for_and_dispatch_events(timeout)
+        self._send_crew()
+
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection and begin to read from it."""
+        """Accept who waits to be, and begin to read from them."""
+        for _ in range(min(_ACCEPTED, MOST_CONNECTIONS - self.nr_conns)):
+            if not self._accept_one(listener):
+                break
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        """Accept a connection; return whether there was one."""
         try:
             sock, client = listener.accept()
-            tls_ = self.app.tls
-            if listener.getsockname()[1] == self.app.metrics_port:
-                tls_ = None
-            if tls_ is not None:
-                sock.settimeout(0)
-                sock = tls_.wrap(sock)
+            server = self._address_of(listener)
+            sock.settimeout(0)
+            if self.app.tls is not None and server[1] != self.app.metrics_port:
+                sock = self.app.tls.wrap(sock)
         except OSError:
             # Gone again, before or after it was accepted; taken by another process; or
             # no file descriptor left: then somebody has to leave first, within seconds.
-            return
-        if tls_ is None and self._is_unchanged(sock, _arrived(sock)):
-            # What is left unread would reset the connection, and the answer with it.
-            tls.receive(sock, _CHUNK)
+            return False
+        # Mostly the request is there already: then nobody has to watch for it.
+        data = tls.receive(sock, _CHUNK)
+        if data == b"" or (data is not None and self._is_unchanged(sock, data)):
             sock.close()
-            return
+            return True
         self.nr_conns += 1
-        connection = _Connection(self.cfg, sock, client, listener.getsockname())
-        self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
+        connection = _Connection(self.cfg, sock, client, server)
+        connection.received += data or b""
+        if is_whole(connection.received):
+            self.enqueue_req(connection)
+        else:
+            self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
+        return True
+
+    def _address_of(self, listener: socket.socket) -> tuple[Any, ...]:
+        if listener not in self._addresses:
+            self._addresses[listener] = listener.getsockname()
+        return self._addresses[listener]
 
     def _watch(
         self,
@@ -186,6 +221,63 @@ class Worker(ThreadWorker):
             sock.send(answer)
             tls.end(sock)
         return True
+
+    def enqueue_req(self, conn: _Connection) -> None:
+        """Have a thread work on a request: alone, or with others like it."""
+        if conn.server[1] != self.app.metrics_port:
+            conn.plain = plain.environ_of(
+                bytes(conn.received),
+                client=conn.client,
+                server=conn.server,
+                tls=isinstance(conn.sock, ssl.SSLSocket),
+            )
+        if conn.plain is None:
+            super().enqueue_req(conn)
+        else:
+            self._plain.append(conn)
+
+    def _send_crew(self) -> None:
+        """Have a thread work on what has arrived, unless one is at work already."""
+        if self._plain and not self._crew_works:
+            self._crew_works = True
+            members = [
+                self._plain.popleft() for _ in range(min(len(self._plain), CREW))
+            ]
+            self.tpool.submit(self._work_together, members)
+
+    def _work_together(self, members: list[_Connection]) -> None:
+        """Answer these requests, in a thread."""
+        crew = Crew(self._others)
+        try:
+            crew.work([partial(self._answer, member) for member in members])
+        finally:
+            done = [member for member in members if member.answered]
+            self.method_queue.defer(self._finish_crew, done)
+        try:
+            crew.wait()
+        finally:
+            late = [member for member in members if member not in done]
+            self.method_queue.defer(self._finish_all, late)
+
+    def _answer(self, conn: _Connection) -> None:
+        """Answer a plain request, as one of a crew."""
+        try:
+            assert conn.plain is not None  # noqa: S101 (who comes here is)
+            send_together(conn.sock, plain.answer(self.wsgi, conn.plain))
+        except OSError:
+            pass  # the client has left, and may ask again for what it has bought
+        except Exception as error:  # noqa: BLE001 (it ends here)
+            self.handle_error(None, conn.sock, conn.client, error)
+        conn.answered = True
+
+    def _finish_crew(self, done: list[_Connection]) -> None:
+        self._crew_works = False
+        self._send_crew()
+        self._finish_all(done)
+
+    def _finish_all(self, done: list[_Connection]) -> None:
+        for connection in done:
+            self.finish_request(connection, None)
 
     def handle(self, conn: _Connection) -> bool:
         """Work on a request, in a thread. The connection ends with the answer."""
@@ -257,6 +349,22 @@ class Worker(ThreadWorker):
         else:
             status = _STATUS.get(type(exc), HTTPStatus.BAD_REQUEST)
         _refuse(client, addr, status, type(exc).__name__)
+
+
+def send_together(sock: socket.socket, answer: bytes) -> None:
+    """Send an answer; raise `OSError`.
+
+    The system keeps what the client is slow to take. What is too much for that holds up
+    nobody else of the crew.
+    """
+    left = answer[tls.send(sock, answer) :]
+    if left:
+        apart(partial(_send_patiently, sock, left))
+
+
+def _send_patiently(sock: socket.socket, left: bytes) -> None:
+    sock.settimeout(WRITE_SECONDS)
+    sock.sendall(left)
 
 
 def _refuse(sock: socket.socket, client: Any, status: HTTPStatus, why: str) -> None:

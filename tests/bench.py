@@ -2,7 +2,8 @@
 
     floor                  what no CA can do without: one RS256 verification and one
                            Ed25519 signature, by one thread, and nothing else
-    issue_inprocess        `issue_user_certificate`, 32 at once, each with a fresh token
+    issue_inprocess        `issue_user_certificate`, 32 at once, in crews as under the
+                           signer, each with a fresh token
     issue_inprocess_c1     the same, one after the other: each pays for its own commit
     batch_gain_c32         32 at once over the same with each in a batch of its own
     growth_1e6             appending to 1,000,000 entries over appending to 1,000
@@ -29,6 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
@@ -46,6 +48,7 @@ from ca.messages import SignRequest
 from ca.store import Draft, Entry
 from client import ledger
 from client.messages import LedgerProof
+from signer.crew import Crew
 from tests import bench_krl, bench_ledger, bench_login
 from tests.authority import ROOT, make_ca, opened, request_of, subject_key
 from tests.bench_deploy import measure_deploy
@@ -171,29 +174,17 @@ def fresh_requests(idp: FakeIdP, count: int) -> list[SignRequest]:
 def issue(
     authority: Authority, requests: Sequence[SignRequest], *, at_once: int = AT_ONCE
 ) -> None:
-    """Issue a certificate for each request, by threads that each have their share."""
-    failures: list[BaseException] = []
+    """Issue a certificate for each request, in crews as under the signer."""
 
-    def work(share: Sequence[SignRequest]) -> None:
-        try:
-            for request in share:
-                issue_user_certificate(
-                    authority, request, CALLER, now=datetime.now(UTC)
-                )
-        except BaseException as error:
-            failures.append(error)
-            raise
+    def work(request: SignRequest) -> None:
+        issue_user_certificate(authority, request, CALLER, now=datetime.now(UTC))
 
-    threads = [
-        threading.Thread(target=work, args=[requests[start::at_once]])
-        for start in range(at_once)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    calls = [partial(work, request) for request in requests]
+    with ThreadPoolExecutor() as others:
+        for first in range(0, len(calls), at_once):
+            crew = Crew(others)
+            crew.work(calls[first : first + at_once])
+            crew.wait()
 
 
 class _Alone:

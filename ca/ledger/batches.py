@@ -6,10 +6,13 @@ What comes between a commit and its answers, the next commit does not wait for.
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 from typing import Generic, TypeVar
 
 from ca.errors import CAError
 from ca.store import Draft, Entry
+from ca.waiting import together
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -31,49 +34,54 @@ class Batches(Generic[C, R]):
         self._commit = commit
         self._finish = finish
         self._joining = threading.Lock()
-        self._waiting: list[_Pending[R]] = []
+        self._waiting: list[_Party[R]] = []
         self._led = False
         """Whether somebody is committing, or has been woken to."""
 
     def append(self, draft: Draft) -> tuple[Entry, R]:
-        """Return the draft's entry, durable by now, and what its batch came to.
+        """Return the draft's entry, durable by now, and what its batch came to."""
+        return together(self.append_all, draft)
+
+    def append_all(self, drafts: list[Draft]) -> list[Callable[[], tuple[Entry, R]]]:
+        """Append these in one batch; return for each what `append` would, or raises.
 
         Whoever finds nobody committing leads: commits for all that wait by then. The
-        others sleep until they have their outcome, or are the next to lead; each on a
+        others sleep until they have their outcomes, or are the next to lead; each on a
         lock of its own, since on a shared one they would wake in a queue.
         """
-        pending: _Pending[R] = _Pending(draft)
+        party: _Party[R] = _Party(drafts)
         with self._joining:
-            self._waiting.append(pending)
+            self._waiting.append(party)
             leads, self._led = not self._led, True
         if not leads:
-            pending.asleep.acquire()
-        if pending.outcome is None:
+            party.asleep.acquire()
+        if not party.settled:
             self._lead()
-        return pending.result()
+        return [partial(party.result, outcome) for outcome in party.outcomes]
 
     def _lead(self) -> None:
         with self._joining:
             batch, self._waiting = self._waiting, []
         try:
             shared = self._finish(self._commit_all(batch))
-            for pending in batch:
-                pending.shared = shared
-        except BaseException as error:
-            for pending in batch:
-                pending.outcome = error
-            raise
+            for party in batch:
+                party.shared = shared
+        except BaseException as error:  # noqa: BLE001 (each of them raises it)
+            for party in batch:
+                party.fail(error)
         finally:
-            for pending in batch[1:]:
-                pending.asleep.release()
+            for party in batch[1:]:
+                party.asleep.release()
 
-    def _commit_all(self, batch: "list[_Pending[R]]") -> C:
+    def _commit_all(self, batch: "list[_Party[R]]") -> C:
         try:
-            outcomes, committed = self._commit([pending.draft for pending in batch])
+            drafts = [draft for party in batch for draft in party.drafts]
+            outcomes, committed = self._commit(drafts)
         finally:
             self._hand_over()
-        for pending, outcome in zip(batch, outcomes, strict=True):
-            pending.outcome = outcome
+        left = iter(outcomes)
+        for party in batch:
+            party.outcomes = list(islice(left, len(party.drafts)))
         return committed
 
     def _hand_over(self) -> None:
@@ -81,25 +89,34 @@ class Batches(Generic[C, R]):
         with self._joining:
             heirs = self._waiting[:1]
             self._led = bool(heirs)
-        for pending in heirs:
-            pending.asleep.release()
+        for party in heirs:
+            party.asleep.release()
 
 
-class _Pending(Generic[R]):
-    """A draft whose outcome the committing thread fills in."""
+class _Party(Generic[R]):
+    """Drafts that came together, whose outcomes the committing thread fills in."""
 
-    __slots__ = ("asleep", "draft", "outcome", "shared")
+    __slots__ = ("asleep", "drafts", "outcomes", "shared")
 
-    def __init__(self, draft: Draft) -> None:
-        self.draft = draft
-        self.outcome: Outcome | BaseException | None = None
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self.drafts = drafts
+        self.outcomes: Sequence[Outcome | BaseException] = ()
         self.shared: R | None = None
         self.asleep = threading.Lock()
         """Held until somebody wakes the thread that waits for it."""
         self.asleep.acquire()
 
-    def result(self) -> tuple[Entry, R]:
+    @property
+    def settled(self) -> bool:
+        """Whether somebody has committed these, or tried to."""
+        return bool(self.outcomes)
+
+    def fail(self, error: BaseException) -> None:
+        """Give everybody in here this outcome."""
+        self.outcomes = [error] * len(self.drafts)
+
+    def result(self, outcome: Outcome | BaseException) -> tuple[Entry, R]:
         """Return the entry and what its batch came to, or raise its refusal."""
-        if isinstance(self.outcome, Entry) and self.shared is not None:
-            return self.outcome, self.shared
-        raise self.outcome  # type: ignore[misc] # no thread is woken without one
+        if isinstance(outcome, Entry) and self.shared is not None:
+            return outcome, self.shared
+        raise outcome  # type: ignore[misc] # an entry without is not handed out

@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ca.errors import IssuerUnavailable, Malformed, TokenKeyUnknown
 from ca.issuers import IssuerSettings
 from ca.oidc.fetch import fetch_object
 from ca.oidc.jwk import IssuerKeys, PublicKey, parse_jwks
+from ca.waiting import apart
 
 Clock = Callable[[], float]
 """Seconds that never jump, such as `time.monotonic`: a wall clock set back would make
@@ -75,6 +77,15 @@ class JWKSCache:
 
     def find(self, kid: str | None, algorithm: str) -> PublicKey:
         """Return the issuer's key; raise `TokenKeyUnknown` or `IssuerUnavailable`."""
+        state = self._state
+        if self._clock() - state.fetched_at < FRESH_SECONDS:
+            key = state.keys.find(kid, algorithm)
+            if key is not None:
+                return key
+        return apart(partial(self._find_patiently, kid, algorithm))
+
+    def _find_patiently(self, kid: str | None, algorithm: str) -> PublicKey:
+        """Find a key where the issuer may have to be asked, or waited for."""
         state = self._usable_state()
         key = state.keys.find(kid, algorithm)
         if key is None:

@@ -97,6 +97,7 @@ def test_metrics_are_there_and_nowhere_else(signer, place):
     for path in ("/", "/livez", "/readyz", "/v1/trust/current", "/v1/discovery"):
         assert ask(port, path)[0] == 404
     assert ask(port, method="POST")[0] in (404, 411)
+    assert ask(port, "/v1/user-certificates", method="POST")[0] == 404
 
 
 def test_nobody_is_named(signer, place, idp):
