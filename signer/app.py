@@ -7,6 +7,7 @@ refusal is an exception that `signer.problems` turns into an answer.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Flask, request
 
@@ -68,11 +69,19 @@ def unchanged_of(app: Flask) -> Unchanged:
     return unchanged
 
 
+class _App(Flask):
+    """The application, less what nothing of ours needs."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function as it is: none of ours is a coroutine's."""
+        return func
+
+
 def create_app(
     authority: Authority, *, clock: Clock = utc_now, counters: Counters | None = None
 ) -> Flask:
     """Return the application; nothing happens at import time."""
-    app = Flask(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     # Refused by its declared length before anything is read.
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     # One path, one spelling: what stands before the signer may allow by path.

@@ -15,7 +15,7 @@ _UNIX_SOCKET = "0.0.0.0"  # noqa: S104 (an address to record, not to bind)
 
 def caller_of(authority: Authority) -> Caller:
     """Return where the request that is being answered came from."""
-    address = peer_address(request, authority.config.trusted_proxies)
+    address = g.get("peer") or peer_address(request, authority.config.trusted_proxies)
     return Caller(address=address, request_id=g.request_id)
 
 

@@ -17,6 +17,7 @@ from flask import Flask, Response, g, has_request_context, request
 
 _log = logging.getLogger("daypass.request")
 _METHODS = frozenset(HTTPMethod)
+_encode = json.JSONEncoder(default=str).encode
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -38,11 +39,13 @@ class JSONFormatter(logging.Formatter):
         )
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 def log_as_json() -> None:
     """Send all logging of this process to standard error, as JSON lines."""
+    # Nobody shows them, and looking them up costs as much as the line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
