@@ -298,9 +298,14 @@ class Worker(ThreadWorker):
     def finish_request(self, conn: _Connection, fs: object) -> None:
         """End our half of the connection, and leave the last word to the client."""
         del fs
+        conn.sock.settimeout(0)
         try:
             tls.end(conn.sock)
         except OSError:
+            self._drop(conn)
+            return
+        # Mostly they had all of the answer already, and have left.
+        if tls.receive(conn.sock, _CHUNK) == b"":
             self._drop(conn)
         else:
             self._watch(conn, self.keepalived_conns, self._linger, LINGER_SECONDS)
