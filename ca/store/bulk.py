@@ -14,6 +14,9 @@ import sqlalchemy as sa
 _MARKS = {"qmark": "?", "pyformat": "%s"}
 """What stands for a value, by PEP 249's name for it: SQLite's, and PostgreSQL's."""
 
+_MOST_ROWS = 500
+"""In one statement: SQLite takes 32,766 values at most, PostgreSQL 65,535."""
+
 
 def rows(
     connection: sa.Connection, wanted: sa.Select[Any]
@@ -31,16 +34,14 @@ def insert(
     connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Insert rows whose values are in the order of the table's columns."""
-    if rows:
-        _run_each(connection, _insert(table, connection.dialect), rows)
+    _put(connection, table, rows, "")
 
 
 def replace(
     connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Insert rows, or put them in the place of those with the same key."""
-    if rows:
-        _run_each(connection, _replace(table, connection.dialect), rows)
+    _put(connection, table, rows, _replacing(table, connection.dialect))
 
 
 def select(
@@ -77,15 +78,22 @@ def execute(
     return rows
 
 
-def _run_each(
-    connection: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
+def _put(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[tuple[Any, ...]],
+    end: str,
 ) -> None:
-    cursor = connection.connection.cursor()
-    try:
-        connection.dialect.do_executemany(cursor, statement, rows)
-        cursor.close()
-    except BaseException as error:  # noqa: BLE001 (all are raised again)
-        _fail(connection, error, statement, cursor)
+    """Insert rows, many in one statement, which ends as said.
+
+    Not by `executemany`: psycopg makes a pipeline of it, and behind that PostgreSQL 15
+    ends no session that is idle in its transaction. Who hangs would keep the lock.
+    """
+    begin, one = _insert(table, connection.dialect)
+    for first in range(0, len(rows), _MOST_ROWS):
+        some = rows[first : first + _MOST_ROWS]
+        values = tuple(value for row in some for value in row)
+        execute(connection, f"{begin} {', '.join([one] * len(some))}{end}", values)
 
 
 def _fail(
@@ -109,20 +117,21 @@ def _update(column: sa.Column[Any], dialect: sa.Dialect) -> str:
 
 
 @cache
-def _insert(table: sa.Table, dialect: sa.Dialect) -> str:
+def _insert(table: sa.Table, dialect: sa.Dialect) -> tuple[str, str]:
+    """Return what stands before the rows, and one row."""
     names = _names(table, dialect)
     marks = ", ".join([_MARKS[dialect.paramstyle]] * len(table.columns))
-    return f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 (names of our own)
+    return f"INSERT INTO {table.name} ({names}) VALUES", f"({marks})"
 
 
 @cache
-def _replace(table: sa.Table, dialect: sa.Dialect) -> str:
+def _replacing(table: sa.Table, dialect: sa.Dialect) -> str:
     quote = dialect.identifier_preparer.quote
     key = ", ".join(quote(c.name) for c in table.primary_key)
     others = (quote(c.name) for c in table.columns if not c.primary_key)
     changes = ", ".join(f"{name} = excluded.{name}" for name in others)
     # Both engines know it by these words, and SQLAlchemy by none of its own.
-    return f"{_insert(table, dialect)} ON CONFLICT ({key}) DO UPDATE SET {changes}"
+    return f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
 
 
 @cache

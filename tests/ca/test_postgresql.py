@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import sqlalchemy as sa
@@ -283,6 +283,34 @@ def test_who_hangs_with_the_head_locked_loses_it(place, store):
         thread.join()
     assert entry.index == 0
     assert count_of(place) == 1
+
+
+def test_who_hangs_behind_its_last_write_loses_the_head_too(place):
+    with opened(place) as hanging, opened(place) as other:
+        begun, ended = threading.Event(), threading.Event()
+
+        def hang(_connection):
+            begun.set()
+            ended.wait(60)
+
+        sa.event.listen(hanging._database.engine, "commit", hang)  # noqa: SLF001
+        thread = threading.Thread(target=append_quietly, args=[hanging])
+        thread.start()
+        try:
+            assert begun.wait(60)
+            time.sleep(SECONDS + 0.5)
+
+            (entry,) = other.append([Draft(build)], seen=()).outcomes
+            assert isinstance(entry, Entry)
+        finally:
+            ended.set()
+            thread.join()
+
+
+def append_quietly(store):
+    """Append, and say nothing of what the server has refused."""
+    with suppress(CAError):
+        store.append([Draft(build)], seen=())
 
 
 def test_a_fleet_that_reports_does_not_queue_before_who_signs(place, store):
