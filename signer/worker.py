@@ -11,6 +11,7 @@ One request a connection: there is no second one to smuggle in behind the first.
 
 import logging
 import re
+import select
 import selectors
 import socket
 import ssl
@@ -132,8 +133,28 @@ class Worker(ThreadWorker):
         take turns with it on one processor, and make the batches smaller."""
         self._addresses: dict[socket.socket, tuple[Any, ...]] = {}
         """Of the listeners: to ask for one costs as much as to accept."""
+        self._notified = 0.0
         self._others = ThreadPoolExecutor(self.cfg.threads)
         """For what crews must not wait for."""
+
+    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 (gunicorn's)
+        """Begin or cease to accept; the system wakes one process for a connection.
+
+        It would wake all of them, and all but one in vain (epoll_ctl(2)).
+        """
+        super().set_accept_enabled(enabled)
+        epoll = getattr(self.poller, "_selector", None)
+        if enabled and isinstance(epoll, select.epoll):
+            for listener in self.sockets:
+                epoll.unregister(listener)
+                epoll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+
+    def notify(self) -> None:
+        """Tell the parent that we live: once a second, not at each connection."""
+        now = time.monotonic()
+        if now - self._notified >= 1:
+            self._notified = now
+            super().notify()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Read what has arrived, all of it, before a crew takes its share."""
@@ -141,9 +162,12 @@ class Worker(ThreadWorker):
         self._send_crew()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept who waits to be, and begin to read from them."""
+        """Accept who waits to be, and begin to read from them.
+
+        One by one, but for those that a crew will work on together.
+        """
         for _ in range(min(_ACCEPTED, MOST_CONNECTIONS - self.nr_conns)):
-            if not self._accept_one(listener):
+            if not self._accept_one(listener) or not self._plain:
                 break
 
     def _accept_one(self, listener: socket.socket) -> bool:

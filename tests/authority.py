@@ -364,3 +364,10 @@ def wait_until(
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:.0f} s")
         time.sleep(0.01)
+
+
+def children(parent):
+    """Return the process ids of what a process has started."""
+    task = f"/proc/{parent}/task/{parent}/children"
+    with open(task) as file:  # noqa: PTH123 (not a file on a disk)
+        return [int(word) for word in file.read().split()]

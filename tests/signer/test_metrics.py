@@ -10,7 +10,15 @@ import pytest
 from ca.config import load_config
 from ca.errors import Misconfigured
 from signer.counters import Counters
-from tests.authority import LOOPBACK, Signer, make_ca, request_of, rewrite, wait_until
+from tests.authority import (
+    LOOPBACK,
+    Signer,
+    children,
+    make_ca,
+    request_of,
+    rewrite,
+    wait_until,
+)
 from tests.fakes import FakeIdP
 from tests.sshd import free_port
 from tests.tls import make_certificate
@@ -121,13 +129,6 @@ def test_what_a_process_counted_outlives_it(signer, place, idp):
 
     issued = 'daypass_certificates_total{kind="user"}'
     assert values(port)[issued] == before[issued] + 1
-
-
-def children(parent):
-    """Return the process ids of what a process has started."""
-    task = f"/proc/{parent}/task/{parent}/children"
-    with open(task) as file:  # noqa: PTH123 (not a file on a disk)
-        return [int(word) for word in file.read().split()]
 
 
 def test_the_listener_speaks_no_tls_where_the_other_does(tmp_path, idp):
