@@ -86,8 +86,8 @@ def _put(
 ) -> None:
     """Insert rows, many in one statement, which ends as said.
 
-    Not by `executemany`: psycopg makes a pipeline of it, and behind that PostgreSQL 15
-    ends no session that is idle in its transaction. Who hangs would keep the lock.
+    For one statement a row, each would go to the server by itself; and Python gives way
+    to another thread at each.
     """
     begin, one = _insert(table, connection.dialect)
     for first in range(0, len(rows), _MOST_ROWS):

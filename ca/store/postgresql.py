@@ -8,13 +8,13 @@ before, and nobody else writes.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.abc import PQGen
+from psycopg.abc import Params, PQGen, Query
 
 from ca.errors import Misconfigured, StoreUnavailable
 from ca.store.options import UNTIL
@@ -79,6 +79,22 @@ class _Connection(psycopg.Connection[Any]):
             raise
 
 
+class _Cursor(psycopg.Cursor[Any]):
+    """A cursor that makes no pipeline of many values.
+
+    Behind a pipeline PostgreSQL 15 ends no session that is idle in its transaction, so
+    that who hangs there would keep the ledger's lock.
+    """
+
+    def executemany(
+        self, query: Query, params_seq: Iterable[Params], *, returning: bool = False
+    ) -> None:
+        """Execute for one after the other; nobody here wants the rows."""
+        del returning
+        for values in params_seq:
+            self.execute(query, values)  # type: ignore[arg-type] # as psycopg has it
+
+
 def open_engine(
     url: sa.URL, *, password_file: Path | None, seconds: float
 ) -> sa.Engine:
@@ -99,7 +115,9 @@ def open_engine(
     )
 
     def connect(_dialect: object, _record: object, _args: object, words: Any) -> Any:
-        connection = _Connection.connect(**words, **_password(password_file))
+        connection = _Connection.connect(
+            **words, **_password(password_file), cursor_factory=_Cursor
+        )
         connection.add_notice_handler(connection.notice)
         connection.until = time.monotonic() + _CONNECT_SECONDS
         return connection

@@ -307,6 +307,22 @@ def test_who_hangs_behind_its_last_write_loses_the_head_too(place):
             thread.join()
 
 
+def test_who_hangs_behind_many_values_is_ended(place):
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+    counts = []
+
+    def hang(connection):
+        connection.execute(sa.text("SELECT :n"), [{"n": 1}, {"n": 2}])
+        counts.extend(place.ask(idle))
+        time.sleep(SECONDS + 0.5)
+        counts.extend(place.ask(idle))
+
+    with opened(place) as store, suppress(CAError):
+        store._database.write_apart(hang)  # noqa: SLF001
+
+    assert counts[:2] == [(1,), (0,)]
+
+
 def append_quietly(store):
     """Append, and say nothing of what the server has refused."""
     with suppress(CAError):

@@ -13,7 +13,16 @@ from alembic.script import ScriptDirectory
 from ca.admin import database as admin
 from ca.errors import Misconfigured, StoreUnavailable, TokenSpent
 from ca.merkle import Node
-from ca.store import Draft, Entry, PublishedCurrent, Store, TokenUse, tables
+from ca.store import (
+    Act,
+    Draft,
+    Entry,
+    PublishedCurrent,
+    RevokedSerial,
+    Store,
+    TokenUse,
+    tables,
+)
 from ca.store.engine import open_engine
 from tests.databases import make_sqlite
 
@@ -314,6 +323,14 @@ def test_a_ledger_without_a_name_is_not_given_other_serials(store):
     with pytest.raises(Misconfigured):
         store.open_log(origin="ca.example.com/log/1", serial_base=1000)
     store.open_log(origin="ca.example.com/log/1", serial_base=0)
+
+
+def test_more_rows_are_written_than_one_statement_takes(store):
+    serials = tuple(RevokedSerial(n, b"CA key", 10) for n in range(1, 12_001))
+
+    store.act(lambda _: Act(draft=Draft(build), serials=serials), tail_from=1, seen=[])
+
+    assert store.revocations().serials == serials
 
 
 def test_no_append_reads_a_whole_table(tmp_path):

@@ -77,7 +77,6 @@ class Fault:
 
         # Here all that the store writes comes by.
         dialect.do_execute = faulty(dialect.do_execute, statement_of)  # type: ignore[method-assign] # nothing else sees it
-        dialect.do_executemany = faulty(dialect.do_executemany, statement_of)  # type: ignore[method-assign]
         dialect.do_commit = faulty(dialect.do_commit, lambda _: COMMIT)  # type: ignore[method-assign]
 
 
