@@ -30,11 +30,6 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import msgspec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PrivateFormat,
-    load_ssh_private_key,
-)
 
 from ca import wire
 from ca.admin import init
@@ -92,20 +87,6 @@ def let_in_our_account(config_file: Path) -> None:
             'gets     = ["ada"]': f'gets     = ["{user}"]',
         },
     )
-
-
-def encrypt_cheaply(keys: Path) -> None:
-    """Encrypt the keys in a folder again, so that opening them takes no time."""
-    passphrase = (keys / "passphrase").read_bytes().rstrip(b"\n")
-    builder = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(1)
-    for public in keys.glob("*.pub"):
-        file = public.with_suffix("")
-        key = load_ssh_private_key(file.read_bytes(), passphrase)
-        file.write_bytes(
-            key.private_bytes(
-                Encoding.PEM, PrivateFormat.OpenSSH, builder.build(passphrase)
-            )
-        )
 
 
 def rewrite(file: Path, changes: Mapping[str, str]) -> None:

@@ -16,7 +16,6 @@ from ca.krl import parse_krl
 from tests.authority import (
     ROOT,
     certificate_in,
-    encrypt_cheaply,
     make_ca,
     opened,
     request_of,
@@ -40,7 +39,6 @@ def commands(section):
 def ca(tmp_path, monkeypatch):
     with FakeIdP() as idp:
         config_file = make_ca(tmp_path / "daypass", idp)
-        encrypt_cheaply(config_file.parent / "keys")
         yield config_file, idp
 
 

@@ -15,7 +15,6 @@ from ca.issue import Caller, issue_user_certificate
 from ca.krl import parse_krl
 from tests.authority import (
     certificate_in,
-    encrypt_cheaply,
     make_ca,
     opened,
     request_of,
@@ -36,9 +35,7 @@ def idp():
 
 @pytest.fixture(scope="module")
 def made(idp, tmp_path_factory):
-    folder = make_ca(tmp_path_factory.mktemp("made") / "ca", idp).parent
-    encrypt_cheaply(folder / "keys")
-    return folder
+    return make_ca(tmp_path_factory.mktemp("made") / "ca", idp).parent
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ from ca.store import StoredCertificate, Target
 from ca.trust.revocations import CLOCK_SKEW
 from tests.authority import (
     certificate_in,
-    encrypt_cheaply,
     make_ca,
     opened,
     request_of,
@@ -84,9 +83,7 @@ def idp():
 @pytest.fixture(scope="module")
 def made(idp, tmp_path_factory):
     """Return the folder of a CA as it was made: to copy one takes no time."""
-    folder = make_ca(tmp_path_factory.mktemp("made") / "ca", idp).parent
-    encrypt_cheaply(folder / "keys")
-    return folder
+    return make_ca(tmp_path_factory.mktemp("made") / "ca", idp).parent
 
 
 @pytest.fixture

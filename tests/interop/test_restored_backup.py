@@ -15,7 +15,6 @@ from ca.certificate import parse_line
 from tests.authority import (
     LOOPBACK,
     Signer,
-    encrypt_cheaply,
     let_in_our_account,
     make_ca,
     request_of,
@@ -36,7 +35,6 @@ class Place:
         self.folder, self.idp, self.port = folder, idp, free_port()
         origin = f"http://{LOOPBACK}:{self.port}"
         self.config_file = make_ca(folder / "ca", idp, origin=origin)
-        encrypt_cheaply(folder / "ca/keys")
         let_in_our_account(self.config_file)
         root = parse_line((folder / "ca/root/root.pub").read_text())
         self.url, self.pin = origin, wire.fingerprint(root)

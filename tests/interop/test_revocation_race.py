@@ -21,7 +21,6 @@ from ca.messages import NarrowerRequest
 from tests.authority import (
     Signer,
     certificate_in,
-    encrypt_cheaply,
     make_ca,
     request_of,
     subject_key,
@@ -61,7 +60,6 @@ def database(postgres):
 @pytest.fixture(scope="module")
 def signers(idp, tmp_path_factory, database):
     config_file = make_ca(tmp_path_factory.mktemp("ca") / "ca", idp)
-    encrypt_cheaply(config_file.parent / "keys")
     config_file.with_name("policy.toml").write_text(POLICY)
     put_into(config_file, database)
     with Signer(config_file) as one, Signer(config_file) as other:
