@@ -44,8 +44,6 @@ class JSONFormatter(logging.Formatter):
 
 def log_as_json() -> None:
     """Send all logging of this process to standard error, as JSON lines."""
-    # Nobody shows them, and looking them up costs as much as the line.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
