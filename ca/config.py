@@ -66,7 +66,7 @@ class ServerTable(_Table, frozen=True):
     processes: Annotated[int, Meta(ge=1, le=64)] = 2
     """Worker processes. They share nothing but the database."""
     threads: Annotated[int, Meta(ge=1, le=256)] = 16
-    """Requests that one process works on at once."""
+    """Requests that one process works on at once, besides those for certificates."""
     trusted_proxies: tuple[Text, ...] = ()
     """Networks whose `X-Forwarded-For` is believed. Who controls an address in them
     chooses the address that `require.source` in policy is checked against."""

@@ -76,7 +76,8 @@ listen = "127.0.0.1:8440"
 # tls_key = "tls/key.pem"
 # Where monitoring finds /metrics, in plain HTTP. Another port than above.
 # metrics_listen = "127.0.0.1:8441"
-# Worker processes, and requests that each works on at once.
+# Worker processes. In each, one thread works on the requests for certificates that have
+# arrived, 32 at most, and so many threads on all others.
 processes = 2
 threads = 16
 # Networks whose X-Forwarded-For is believed, as ["10.1.0.0/24"]. Who controls an
