@@ -14,9 +14,10 @@ request begins and ends is found here.
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from gunicorn import SERVER
 
@@ -24,7 +25,7 @@ _REQUEST = re.compile(
     rb"POST (/v1/user-certificates) HTTP/1\.1\r\n"
     rb"((?:[A-Za-z0-9-]{1,64}: [!-~](?:[ -~]{0,1022}[!-~])?\r\n){1,20})\r\n"
 )
-"""Its head is shorter than `signer.worker.LARGEST_HEAD`, whatever stands in it."""
+"""Its head is shorter than `signer.whole.LARGEST_HEAD`, whatever stands in it."""
 
 _LENGTH = re.compile(r"[0-9]{1,6}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}", re.ASCII)
@@ -45,13 +46,10 @@ SPECIAL = frozenset(
 _CONNECTION = frozenset({"close", "keep-alive"})
 """What proxies and browsers say, and changes nothing: it ends with the answer."""
 
-Environ = dict[str, Any]
-WSGI = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-
 
 def environ_of(
     received: bytes, *, client: tuple[Any, ...], server: tuple[Any, ...], tls: bool
-) -> Environ | None:
+) -> WSGIEnvironment | None:
     """Return the request as WSGI has it (PEP 3333), or None if it is not plain."""
     request = _REQUEST.match(received)
     if request is None:
@@ -70,7 +68,7 @@ def environ_of(
     ):
         return None
     path = request[1].decode("ascii")
-    environ = {
+    environ: WSGIEnvironment = {
         "REQUEST_METHOD": "POST",
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
@@ -96,11 +94,14 @@ def environ_of(
     return environ
 
 
-def answer(application: WSGI, environ: Environ) -> bytes:
+def answer(application: WSGIApplication, environ: WSGIEnvironment) -> bytes:
     """Return the whole answer of the application, after which the connection ends."""
     head: list[str] = []
+    body: list[bytes] = []
 
-    def start(status: str, headers: list[tuple[str, str]], _fault: Any = None) -> None:
+    def start(
+        status: str, headers: list[tuple[str, str]], _fault: Any = None, /
+    ) -> Callable[[bytes], object]:
         head[:] = [
             f"HTTP/1.1 {status}",
             f"Server: {SERVER}",
@@ -109,10 +110,11 @@ def answer(application: WSGI, environ: Environ) -> bytes:
         ]
         # No value has a line end in it: Werkzeug refuses to set one.
         head.extend(f"{name}: {value}" for name, value in headers)
+        return body.append
 
     parts = application(environ, start)
     try:
-        body = b"".join(parts)
+        body.extend(parts)
     finally:
         parts.close()  # type: ignore[attr-defined]  # Werkzeug's has one
-    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + b"".join(body)

@@ -1,4 +1,4 @@
-"""A process of the signer: reads requests whole, then works on them in threads.
+"""A process of the signer: reads requests whole, then has threads work on them.
 
 Gunicorn's own threads read from the connection while they hold one of the few threads,
 and its event loop waits up to two seconds for a client that leaves its connection open
@@ -10,7 +10,6 @@ One request a connection: there is no second one to smuggle in behind the first.
 """
 
 import logging
-import re
 import select
 import selectors
 import socket
@@ -22,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
+from wsgiref.types import WSGIEnvironment
 
 from gunicorn.http import RequestParser
 from gunicorn.http.errors import (
@@ -38,10 +38,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ca.waiting import apart
 from signer import plain, tls
-from signer.app import LARGEST_BODY, unchanged_of
-from signer.crew import Crew
+from signer.app import unchanged_of
+from signer.crews import Crews
 from signer.problems import http_code, render_problem
 from signer.request_log import log_refusal, new_request_id
+from signer.whole import LARGEST_HEAD, is_whole
 
 READ_SECONDS = 10
 """Within which a request must have arrived, from when the connection was accepted."""
@@ -53,20 +54,13 @@ LINGER_SECONDS = 2
 """How long a connection stays open after the answer, so that what the client was still
 sending does not reset it (RFC 9112 section 9.6)."""
 
-LARGEST_HEAD = 24 * 1024
-"""In bytes: request line and headers."""
-
 MOST_CONNECTIONS = 512
 """At once, in one process; more wait in the system's queue."""
-
-CREW = 32
-"""Requests, at most, that one thread works on at once, and that share a commit."""
 
 _ACCEPTED = 16
 """Connections, at most, that one process takes before it looks what else there is."""
 
 _CHUNK = 64 * 1024
-_CONTENT_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,9})[ \t]*\r?$")
 
 _STATUS = {
     LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -80,25 +74,6 @@ _Queue = deque["_Connection"]
 _log = logging.getLogger(__name__)
 
 
-def is_whole(received: bytes | bytearray) -> bool:
-    """Tell whether a request can be worked on: it is complete, or is to be refused.
-
-    Only looks for the end. What the bytes mean is for the parser alone, which gets no
-    more than these: where it reads them otherwise than this, it misses the rest and
-    refuses.
-    """
-    end = received.find(b"\r\n\r\n")
-    if end < 0:
-        bare = received.count(b"\n") != received.count(b"\r\n")
-        return bare or len(received) > LARGEST_HEAD
-    if end > LARGEST_HEAD:
-        return True
-    lengths = _CONTENT_LENGTH.findall(received, 0, end)
-    if len(lengths) != 1 or int(lengths[0]) > LARGEST_BODY:
-        return True
-    return len(received) >= end + 4 + int(lengths[0])
-
-
 class _Connection(TConn):
     """A client's connection, and what has arrived on it."""
 
@@ -107,14 +82,19 @@ class _Connection(TConn):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.received = bytearray()
-        self.plain: plain.Environ | None = None
-        self.answered = False
 
     def init(self) -> None:
         """Parse what has arrived, and never read on."""
         if not self.initialized:
             self.initialized = True
             self.parser = RequestParser(self.cfg, [bytes(self.received)], self.client)
+
+
+class _Plain(NamedTuple):
+    """A request that a crew works on."""
+
+    connection: _Connection
+    environ: WSGIEnvironment
 
 
 class Worker(ThreadWorker):
@@ -124,42 +104,35 @@ class Worker(ThreadWorker):
     `keepalived_conns` those that linger; both are in the order of their time-outs.
     """
 
-    def __init__(self, *arguments: Any, **words: Any) -> None:
-        super().__init__(*arguments, **words)
-        self._plain: _Queue = deque()
-        """Plain requests that no crew has taken yet."""
-        self._crew_works = False
-        """Whether one is at work, and does not only wait for others. A second one would
-        take turns with it on one processor, and make the batches smaller."""
-        self._addresses: dict[socket.socket, tuple[Any, ...]] = {}
-        """Of the listeners: to ask for one costs as much as to accept."""
-        self._notified = 0.0
-        self._others = ThreadPoolExecutor(self.cfg.threads)
-        """For what crews must not wait for."""
+    def run(self) -> None:
+        """Serve until told to stop."""
+        self._crews = Crews(
+            self.tpool,
+            ThreadPoolExecutor(self.cfg.threads),
+            answer=self._answer,
+            finish=self._finish,
+            defer=self.method_queue.defer,
+        )
+        super().run()
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 (gunicorn's)
         """Begin or cease to accept; the system wakes one process for a connection.
 
-        It would wake all of them, and all but one in vain (epoll_ctl(2)).
+        It would wake all of them, and all but one in vain.
         """
         super().set_accept_enabled(enabled)
-        epoll = getattr(self.poller, "_selector", None)
-        if enabled and isinstance(epoll, select.epoll):
-            for listener in self.sockets:
-                epoll.unregister(listener)
-                epoll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-
-    def notify(self) -> None:
-        """Tell the parent that we live: once a second, not at each connection."""
-        now = time.monotonic()
-        if now - self._notified >= 1:
-            self._notified = now
-            super().notify()
+        if not enabled or not hasattr(select, "EPOLLEXCLUSIVE"):
+            return  # not Linux
+        # Python's selectors have no word for it, only what they stand on.
+        epoll = self.poller._selector  # noqa: SLF001
+        for listener in self.sockets:
+            epoll.unregister(listener)  # it cannot be added later (epoll_ctl(2))
+            epoll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Read what has arrived, all of it, before a crew takes its share."""
         super().wait_for_and_dispatch_events(timeout)
-        self._send_crew()
+        self._crews.send()
 
     def accept(self, listener: socket.socket) -> None:
         """Accept who waits to be, and begin to read from them.
@@ -167,14 +140,14 @@ class Worker(ThreadWorker):
         One by one, but for those that a crew will work on together.
         """
         for _ in range(min(_ACCEPTED, MOST_CONNECTIONS - self.nr_conns)):
-            if not self._accept_one(listener) or not self._plain:
+            if not self._accept_one(listener) or not self._crews.waiting:
                 break
 
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether there was one."""
         try:
             sock, client = listener.accept()
-            server = self._address_of(listener)
+            server = listener.getsockname()
             sock.settimeout(0)
             if self.app.tls is not None and server[1] != self.app.metrics_port:
                 sock = self.app.tls.wrap(sock)
@@ -195,11 +168,6 @@ class Worker(ThreadWorker):
         else:
             self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
         return True
-
-    def _address_of(self, listener: socket.socket) -> tuple[Any, ...]:
-        if listener not in self._addresses:
-            self._addresses[listener] = listener.getsockname()
-        return self._addresses[listener]
 
     def _watch(
         self,
@@ -248,60 +216,33 @@ class Worker(ThreadWorker):
 
     def enqueue_req(self, conn: _Connection) -> None:
         """Have a thread work on a request: alone, or with others like it."""
+        environ = None
         if conn.server[1] != self.app.metrics_port:
-            conn.plain = plain.environ_of(
+            environ = plain.environ_of(
                 bytes(conn.received),
                 client=conn.client,
                 server=conn.server,
                 tls=isinstance(conn.sock, ssl.SSLSocket),
             )
-        if conn.plain is None:
+        if environ is None:
             super().enqueue_req(conn)
         else:
-            self._plain.append(conn)
+            self._crews.add(_Plain(conn, environ))
 
-    def _send_crew(self) -> None:
-        """Have a thread work on what has arrived, unless one is at work already."""
-        if self._plain and not self._crew_works:
-            self._crew_works = True
-            members = [
-                self._plain.popleft() for _ in range(min(len(self._plain), CREW))
-            ]
-            self.tpool.submit(self._work_together, members)
-
-    def _work_together(self, members: list[_Connection]) -> None:
-        """Answer these requests, in a thread."""
-        crew = Crew(self._others)
-        try:
-            crew.work([partial(self._answer, member) for member in members])
-        finally:
-            done = [member for member in members if member.answered]
-            self.method_queue.defer(self._finish_crew, done)
-        try:
-            crew.wait()
-        finally:
-            late = [member for member in members if member not in done]
-            self.method_queue.defer(self._finish_all, late)
-
-    def _answer(self, conn: _Connection) -> None:
+    def _answer(self, request: _Plain) -> None:
         """Answer a plain request, as one of a crew."""
+        connection, environ = request
         try:
-            assert conn.plain is not None  # noqa: S101 (who comes here is)
-            send_together(conn.sock, plain.answer(self.wsgi, conn.plain))
-        except OSError:
-            pass  # the client has left, and may ask again for what it has bought
+            answer = plain.answer(self.wsgi, environ)
         except Exception as error:  # noqa: BLE001 (it ends here)
-            self.handle_error(None, conn.sock, conn.client, error)
-        conn.answered = True
+            self.handle_error(None, connection.sock, connection.client, error)
+            return
+        # Who has left may ask again for what was bought.
+        with suppress(OSError):
+            send_together(connection.sock, answer)
 
-    def _finish_crew(self, done: list[_Connection]) -> None:
-        self._crew_works = False
-        self._send_crew()
-        self._finish_all(done)
-
-    def _finish_all(self, done: list[_Connection]) -> None:
-        for connection in done:
-            self.finish_request(connection, None)
+    def _finish(self, request: _Plain) -> None:
+        self.finish_request(request.connection, None)
 
     def handle(self, conn: _Connection) -> bool:
         """Work on a request, in a thread. The connection ends with the answer."""

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from signer.app import LARGEST_BODY
-from signer.worker import LARGEST_HEAD
+from signer.whole import LARGEST_HEAD
 from tests.authority import Signer, make_ca, request_of, rewrite, wait_until
 from tests.debug_signer import LINGER_SECONDS, READ_SECONDS, WRITE_SECONDS
 from tests.fakes import FakeIdP

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ca.authorization import LONGEST
 from signer import plain
-from signer.worker import LARGEST_HEAD
+from signer.whole import LARGEST_HEAD
 from tests.authority import Signer, make_ca, request_of
 from tests.fakes import FakeIdP
 from tests.raw_http import ask, head, post

@@ -1,8 +1,6 @@
 """When a request is whole: before the parser sees it, and never later than it needs."""
 
 from itertools import pairwise
-from pathlib import Path
-from select import EPOLLEXCLUSIVE
 
 import pytest
 from gunicorn.config import Config
@@ -11,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signer.app import LARGEST_BODY
-from signer.worker import LARGEST_HEAD, is_whole
-from tests.authority import Signer, children, make_ca, wait_until
-from tests.fakes import FakeIdP
+from signer.whole import LARGEST_HEAD, is_whole
 from tests.raw_http import get, head, post
 
 
@@ -58,21 +54,3 @@ def test_what_is_whole_stays_whole(parts):
 
     for before, after in pairwise(map(is_whole, seen)):
         assert after or not before
-
-
-def exclusive_watches(process):
-    """Return how many files a process watches in a way that wakes it alone."""
-    count = 0
-    for fdinfo in Path(f"/proc/{process}/fdinfo").iterdir():
-        for line in fdinfo.read_text().splitlines():
-            if line.startswith("tfd:") and int(line.split()[3], 16) & EPOLLEXCLUSIVE:
-                count += 1
-    return count
-
-
-def test_one_connection_wakes_one_process(tmp_path):
-    with FakeIdP() as idp, Signer(make_ca(tmp_path / "ca", idp), processes=2) as signer:
-        workers = children(signer.process_id)
-
-        assert len(workers) == 2
-        wait_until(lambda: all(exclusive_watches(worker) == 1 for worker in workers))

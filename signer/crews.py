@@ -1,0 +1,86 @@
+"""Which requests a crew works on: those that have arrived when it begins."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Generic, TypeVar
+
+from signer.crew import Crew
+
+MOST = 32
+"""Requests that one thread works on at once, and that share a commit."""
+
+T = TypeVar("T")
+
+
+class Crews(Generic[T]):
+    """Has a thread work on what has arrived, in crews, one after the other.
+
+    A second crew at once would take turns with the first on one processor, and make the
+    batches smaller. One that only waits for others is not at work.
+    """
+
+    def __init__(
+        self,
+        threads: Executor,
+        others: Executor,
+        *,
+        answer: Callable[[T], None],
+        finish: Callable[[T], None],
+        defer: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Crews work in `threads`, and have `others` do what may take long.
+
+        A crew calls `answer` for each request. `finish` is called by the thread that
+        calls `add` and `send`, which does what is given to `defer`.
+        """
+        self.waiting: deque[T] = deque()
+        """Requests that no crew has taken yet."""
+        self._threads = threads
+        self._others = others
+        self._answer = answer
+        self._finish = finish
+        self._defer = defer
+        self._at_work = False
+
+    def add(self, request: T) -> None:
+        """Have the next crew work on a request."""
+        self.waiting.append(request)
+
+    def send(self) -> None:
+        """Have a crew work on what waits, unless one is at work already."""
+        if self.waiting and not self._at_work:
+            self._at_work = True
+            count = min(len(self.waiting), MOST)
+            members = [self.waiting.popleft() for _ in range(count)]
+            self._threads.submit(self._work, members)
+
+    def _work(self, members: Sequence[T]) -> None:
+        crew = Crew(self._others)
+        answered: list[T] = []
+
+        def answer(member: T) -> None:
+            self._answer(member)
+            answered.append(member)
+
+        early: list[T] = []
+        try:
+            crew.work([partial(answer, member) for member in members])
+        finally:
+            early += answered
+            self._defer(partial(self._end, early))
+        try:
+            crew.wait()
+        finally:
+            late = [member for member in members if member not in early]
+            self._defer(partial(self._finish_all, late))
+
+    def _end(self, members: Sequence[T]) -> None:
+        self._at_work = False
+        self.send()
+        self._finish_all(members)
+
+    def _finish_all(self, members: Sequence[T]) -> None:
+        for member in members:
+            self._finish(member)

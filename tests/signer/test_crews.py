@@ -1,0 +1,83 @@
+"""Crews come one after the other, and nobody waits for what only another waits for."""
+
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from ca.waiting import apart
+from signer.crews import MOST, Crews
+
+
+class Loop:
+    """A loop that adds requests and does what crews leave to it."""
+
+    def __init__(self, pools, answer):
+        threads, others = pools
+        self._deferred: queue.Queue[Any] = queue.Queue()
+        self.finished: list[Any] = []
+        self.crews = Crews(
+            threads,
+            others,
+            answer=answer,
+            finish=self.finished.append,
+            defer=self._deferred.put,
+        )
+
+    def turn(self):
+        """Do the next thing that a crew leaves to the loop."""
+        self._deferred.get(timeout=60)()
+
+
+@pytest.fixture
+def pools():
+    with ThreadPoolExecutor(4) as threads, ThreadPoolExecutor(4) as others:
+        yield threads, others
+
+
+def test_who_comes_while_a_crew_works_is_in_the_next(pools):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answer(request):
+        begun.set()
+        assert go_on.wait(60), request
+
+    loop = Loop(pools, answer)
+    loop.crews.add(0)
+    loop.crews.send()
+    assert begun.wait(60)
+    for request in range(1, MOST + 2):
+        loop.crews.add(request)
+        loop.crews.send()
+    assert list(loop.crews.waiting) == list(range(1, MOST + 2))
+    go_on.set()
+    for _ in range(6):
+        loop.turn()
+
+    assert loop.finished == list(range(MOST + 2))
+    assert not loop.crews.waiting
+
+
+def test_who_waits_for_others_keeps_nobody_waiting(pools):
+    arrived = threading.Event()
+
+    def answer(request):
+        if request == "slow":
+            assert apart(lambda: arrived.wait(60))
+
+    loop = Loop(pools, answer)
+    for request in ("slow", "quick"):
+        loop.crews.add(request)
+    loop.crews.send()
+    loop.turn()
+    loop.crews.add("next")
+    loop.crews.send()
+    loop.turn()
+    loop.turn()
+
+    assert loop.finished == ["quick", "next"]
+    arrived.set()
+    loop.turn()
+    assert loop.finished == ["quick", "next", "slow"]
