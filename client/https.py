@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import SplitResult, urlsplit
 
 from ca.values import dataclass
@@ -246,8 +246,10 @@ def _deadline(sock: socket.socket, seconds: float) -> Iterator[None]:
 
     def cut() -> None:
         late.set()
-        # Not `sock.shutdown`, which a TLS socket overrides to forget its state.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        # It may be closed already: by its own timeout, or by the other side.
+        with suppress(OSError):
+            # Not `sock.shutdown`, which a TLS socket overrides to forget its state.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True

@@ -1,6 +1,7 @@
 """The way to a server: proved by TLS, bounded in time and size, kept while it helps."""
 
 import contextlib
+import socket
 import socketserver
 import ssl
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from client.api import CA
 from client.failure import BadAnswer, Unreachable
-from client.https import Site
+from client.https import Site, _deadline
 from tests.fake_ca import FakeCA
 from tests.fakes import Answer, FakeIdP
 from tests.tls import make_certificate
@@ -124,6 +125,14 @@ def test_headers_that_drip_are_given_up(dripping):
         subject.discovery()
 
     assert time.monotonic() - begun < 2
+
+
+def test_what_is_closed_already_is_late_without_a_traceback():
+    """A fault in the thread that watches the time would fail this test."""
+    ours, theirs = socket.socketpair()
+    with theirs, pytest.raises(TimeoutError), _deadline(ours, 0.01):
+        ours.close()
+        time.sleep(0.2)
 
 
 def test_a_body_that_ends_early_is_no_body(ca):
