@@ -130,8 +130,9 @@ def test_headers_that_drip_are_given_up(dripping):
 def test_what_is_closed_already_is_late_without_a_traceback():
     """A fault in the thread that watches the time would fail this test."""
     ours, theirs = socket.socketpair()
+    ours.close()
+
     with theirs, pytest.raises(TimeoutError), _deadline(ours, 0.01):
-        ours.close()
         time.sleep(0.2)
 
 
