@@ -1,5 +1,6 @@
 """The processes of a signer, as the system sees them."""
 
+from contextlib import suppress
 from pathlib import Path
 from select import EPOLLEXCLUSIVE
 
@@ -9,12 +10,12 @@ from tests.fakes import FakeIdP
 
 def exclusive_watches(process):
     """Return how many files a process watches in a way that wakes it alone."""
-    count = 0
+    lines: list[str] = []
     for fdinfo in Path(f"/proc/{process}/fdinfo").iterdir():
-        for line in fdinfo.read_text().splitlines():
-            if line.startswith("tfd:") and int(line.split()[3], 16) & EPOLLEXCLUSIVE:
-                count += 1
-    return count
+        with suppress(FileNotFoundError):  # closed meanwhile
+            lines += fdinfo.read_text().splitlines()
+    watches = [line.split() for line in lines if line.startswith("tfd:")]
+    return sum(bool(int(words[3], 16) & EPOLLEXCLUSIVE) for words in watches)
 
 
 def test_one_connection_wakes_one_process(tmp_path):
