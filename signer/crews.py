@@ -1,5 +1,6 @@
 """Which requests a crew works on: those that have arrived when it begins."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -11,6 +12,9 @@ from signer.crew import Crew
 MOST = 32
 """Requests that one thread works on at once, and that share a commit."""
 
+ASIDE_SECONDS = 0.1
+"""How long, at most, the thread that sends a crew stands aside for it."""
+
 T = TypeVar("T")
 
 
@@ -18,7 +22,9 @@ class Crews(Generic[T]):
     """Has a thread work on what has arrived, in crews, one after the other.
 
     A second crew at once would take turns with the first on one processor, and make the
-    batches smaller. One that only waits for others is not at work.
+    batches smaller. One that only waits for others is not at work. The thread that
+    sends a crew would take turns with it, too, at each system call of either: so it
+    stands aside, but never for long, whatever the crew has to wait for.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Crews(Generic[T]):
         self._finish = finish
         self._defer = defer
         self._at_work = False
+        self._done = threading.Event()
 
     def add(self, request: T) -> None:
         """Have the next crew work on a request."""
@@ -54,7 +61,9 @@ class Crews(Generic[T]):
             self._at_work = True
             count = min(len(self.waiting), MOST)
             members = [self.waiting.popleft() for _ in range(count)]
+            self._done.clear()
             self._threads.submit(self._work, members)
+            self._done.wait(ASIDE_SECONDS)
 
     def _work(self, members: Sequence[T]) -> None:
         crew = Crew(self._others)
@@ -70,6 +79,7 @@ class Crews(Generic[T]):
         finally:
             early += answered
             self._defer(partial(self._end, early))
+            self._done.set()
         try:
             crew.wait()
         finally:

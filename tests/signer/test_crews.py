@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +26,11 @@ class Loop:
             finish=self.finished.append,
             defer=self._deferred.put,
         )
+
+    @property
+    def left(self):
+        """Return how much crews have left to the loop."""
+        return self._deferred.qsize()
 
     def turn(self):
         """Do the next thing that a crew leaves to the loop."""
@@ -58,6 +64,16 @@ def test_who_comes_while_a_crew_works_is_in_the_next(pools):
 
     assert loop.finished == list(range(MOST + 2))
     assert not loop.crews.waiting
+
+
+def test_the_loop_stands_aside_while_a_crew_works(pools, monkeypatch):
+    monkeypatch.setattr("signer.crews.ASIDE_SECONDS", 60)
+    loop = Loop(pools, lambda _request: time.sleep(0.05))
+    loop.crews.add(0)
+
+    loop.crews.send()
+
+    assert loop.left
 
 
 def test_who_waits_for_others_keeps_nobody_waiting(pools):
