@@ -1,7 +1,7 @@
 """Build the Flask application around an opened `Authority`.
 
 One blueprint a subject. A view parses, makes one call into `ca` and renders; every
-refusal is an exception that `signer.problems` turns into an answer.
+refusal is an exception, which becomes an answer in `signer.frame`.
 """
 
 import re
@@ -19,21 +19,18 @@ from signer import (
     explain,
     health,
     hosts,
-    limits,
     log,
     metrics,
     openapi,
-    problems,
     registry,
-    request_log,
     revocations,
     trust,
 )
+from signer.bodies import LARGEST
 from signer.counters import Counters
+from signer.frame import Frame
+from signer.plain import PlainWay
 from signer.unchanged import Unchanged
-
-LARGEST_BODY = 32 * 1024
-"""In bytes; a sign request with the largest token allowed fits twice."""
 
 Clock = Callable[[], datetime]
 
@@ -61,12 +58,19 @@ _PATH = re.compile(r"/|(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
 
 
 _UNCHANGED = "daypass.unchanged"
+_PLAIN = "daypass.plain"
 
 
 def unchanged_of(app: Flask) -> Unchanged:
     """Return what the application's event loop may answer by itself."""
     unchanged: Unchanged = app.extensions[_UNCHANGED]
     return unchanged
+
+
+def plain_way_of(app: Flask) -> PlainWay:
+    """Return what answers plain requests, as the application would."""
+    plain_way: PlainWay = app.extensions[_PLAIN]
+    return plain_way
 
 
 class _App(Flask):
@@ -83,15 +87,13 @@ def create_app(
     """Return the application; nothing happens at import time."""
     app = _App(__name__, static_folder=None)
     # Refused by its declared length before anything is read.
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST
     # One path, one spelling: what stands before the signer may allow by path.
     app.url_map.merge_slashes = False
     app.extensions[_UNCHANGED] = Unchanged()
-    request_log.install(app)
-    app.before_request(_refuse_disguised_path)
-    problems.install(app)
-    metrics.install(app, authority, counters or metrics.new_counters())
-    limits.install(app, authority, clock)
+    frame = Frame(authority, clock, counters or metrics.new_counters())
+    frame.install(app, _refuse_disguised_path)
+    app.extensions[_PLAIN] = PlainWay(authority, clock, frame)
     for blueprint in (
         certificates.blueprint(authority, clock),
         explain.blueprint(authority, clock),

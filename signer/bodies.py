@@ -24,6 +24,9 @@ def text_body() -> bytes:
 
 TEXT = "text/plain"
 
+LARGEST = 32 * 1024
+"""In bytes; a sign request with the largest token allowed fits twice."""
+
 
 def _body(media_type: str, *, called: str) -> bytes:
     if request.mimetype != media_type:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from ca.authority import Authority
 from ca.errors import (
@@ -14,21 +14,24 @@ from ca.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ca.issue import issue_user_certificate
+from ca.issue import Caller, issue_user_certificate
 from ca.issue_narrower import issue_narrower_certificate
-from ca.messages import NarrowerRequest, SignRequest, SignResponse
+from ca.messages import NarrowerRequest, SignRequest, SignResponse, decode
 from signer.answers import json_answer
-from signer.bodies import json_body
+from signer.bodies import json_body, raw_body
+from signer.exchange import note
 from signer.openapi import describe
 from signer.peer import caller_of
 from signer.signed import prove_signer, request_is_signed
+
+PATH = "/v1/user-certificates"
 
 
 def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
     """Return the routes about certificates."""
     routes = Blueprint("certificates", __name__)
 
-    @routes.post("/v1/user-certificates")
+    @routes.post(PATH)
     @describe(
         takes=(SignRequest, NarrowerRequest),
         gives=SignResponse,
@@ -51,10 +54,20 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
             answer = issue_narrower_certificate(
                 authority, wanted, signed_by, caller, now=now
             )
+            note(serial=answer.serial, key_id=answer.key_id)
         else:
-            first = json_body(SignRequest)
-            answer = issue_user_certificate(authority, first, caller, now=now)
-        g.log["serial"], g.log["key_id"] = answer.serial, answer.key_id
+            answer = issue(authority, raw_body(), caller, now=now)
         return json_answer(answer)
 
     return routes
+
+
+def issue(
+    authority: Authority, body: bytes, caller: Caller, *, now: datetime
+) -> SignResponse:
+    """Certify a key for whoever the ID token in a JSON body proves."""
+    answer = issue_user_certificate(
+        authority, decode(body, SignRequest), caller, now=now
+    )
+    note(serial=answer.serial, key_id=answer.key_id)
+    return answer

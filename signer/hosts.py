@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from ca.authority import Authority
 from ca.errors import (
@@ -25,6 +25,7 @@ from ca.provision import certify_canaries, certify_host
 from ca.renew_host import renew_host_certificate
 from signer.answers import json_answer, text_answer
 from signer.bodies import TEXT, json_body, text_body
+from signer.exchange import note
 from signer.openapi import describe
 from signer.peer import caller_of
 from signer.signed import prove_signer
@@ -55,7 +56,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         signed_by = prove_signer(authority, now=now)
         wanted = json_body(HostCertificateRequest)
         answer = certify_host(authority, wanted, signed_by, caller, now=now)
-        g.log["serial"], g.log["key_id"] = answer.serial, answer.key_id
+        note(serial=answer.serial, key_id=answer.key_id)
         return json_answer(answer)
 
     @routes.post("/v1/host-certificates/renew")
@@ -76,7 +77,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         """Certify a key of the registered host whose key signed this text."""
         caller, now = caller_of(authority), clock()
         answer = renew_host_certificate(authority, text_body(), caller, now=now)
-        g.log["serial"], g.log["key_id"] = answer.serial, answer.key_id
+        note(serial=answer.serial, key_id=answer.key_id)
         return text_answer(f"{answer.certificate}\n")
 
     @routes.post("/v1/canary-certificates")
@@ -99,7 +100,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         signed_by = prove_signer(authority, now=now)
         wanted = json_body(CanaryRequest)
         answer = certify_canaries(authority, wanted, signed_by, caller, now=now)
-        g.log["serial"] = answer.certificates[0].serial
+        note(serial=answer.certificates[0].serial)
         return json_answer(answer)
 
     return routes

@@ -10,7 +10,6 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,6 +19,7 @@ from ca.authority import Authority
 from ca.errors import CAError
 from ca.hosts.states import HostState, state_of
 from signer.counters import Counters
+from signer.exchange import Exchange
 from signer.problems import INTERNAL_ERROR, http_code
 
 PATH = "/metrics"
@@ -53,21 +53,20 @@ def new_counters(*, processes: int = 1) -> Counters:
     return Counters([*_CODES, *kinds, _GATE], rows=2 * processes)
 
 
-def install(app: Flask, authority: Authority, counters: Counters) -> None:
-    """Count what is answered."""
+def count(counters: Counters, exchange: Exchange, status: int) -> None:
+    """Count an answer: by its code, or by what kind of certificate it has."""
+    code = exchange.notes.get("code")
+    if code is not None:
+        counters.count(str(code))
+    elif status < HTTPStatus.MULTIPLE_CHOICES:
+        counters.count(_CERTIFICATES.get(exchange.route, ""))
 
-    def count(answer: Response) -> Response:
-        code = g.log.get("code")
-        if code is not None:
-            counters.count(code)
-        elif answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
-            counters.count(_CERTIFICATES.get(str(request.url_rule), ""))
-        failed = authority.trust.failed_at
-        if failed is not None:
-            counters.latest(_GATE, int(failed.timestamp()))
-        return answer
 
-    app.after_request(count)
+def note_gate(counters: Counters, authority: Authority) -> None:
+    """Note when a bundle last failed the gate, if one did."""
+    failed = authority.trust.failed_at
+    if failed is not None:
+        counters.latest(_GATE, int(failed.timestamp()))
 
 
 def application(

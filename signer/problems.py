@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
-from flask import Flask, Response, g
+from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from ca import errors
 from ca.messages import Problem
+from signer.answers import NO_STORE, Answer, through_flask
+from signer.exchange import Exchange, current
 
 _log = logging.getLogger(__name__)
 
@@ -70,54 +72,64 @@ def render_problem(
     return msgspec.json.encode(problem)
 
 
-def install(app: Flask) -> None:
-    """Answer every exception with a problem document."""
-    app.register_error_handler(errors.CAError, answer_expected)
-    app.register_error_handler(HTTPException, _answer_http)
-    app.register_error_handler(Exception, _answer_fault)
-
-
-def answer_expected(error: errors.CAError) -> Response:
-    """Answer a refusal of ours."""
+def answer_to(error: Exception, exchange: Exchange) -> Answer:
+    """Return the problem document for an error of ours, or for a fault."""
+    if not isinstance(error, errors.CAError):
+        # Whatever its words are, they may be sensitive: they go to the log alone.
+        _log.error("a fault of ours", exc_info=error)
+        return _problem(
+            exchange,
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            code=INTERNAL_ERROR,
+            detail="a fault of ours; what may have been signed is on record",
+            hint="give the operator the request id",
+            headers={},
+        )
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         # What caused it is the operator's business: `__cause__` goes to the log alone.
         _log.error("unavailable: %s", error.detail, exc_info=error)
-    return _problem(status, code=error.code, detail=error.detail, hint=error.hint)
-
-
-def _answer_http(error: HTTPException) -> Response:
-    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    answer = _problem(
-        status,
-        code=http_code(status),
-        detail=error.description or status.description,
-    )
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        answer.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
-    return answer
-
-
-def _answer_fault(error: Exception) -> Response:
-    # Whatever its words are, they may be sensitive: they go to the log alone.
-    _log.error("a fault of ours", exc_info=error)
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.RateLimited):
+        headers["Retry-After"] = str(error.retry_after)
     return _problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        code=INTERNAL_ERROR,
-        detail="a fault of ours; what may have been signed is on record",
-        hint="give the operator the request id",
+        exchange,
+        status,
+        code=error.code,
+        detail=error.detail,
+        hint=error.hint,
+        headers=headers,
+    )
+
+
+def answer_http(error: HTTPException) -> Response:
+    """Answer what Flask refuses by itself."""
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers: dict[str, str] = {}
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = dict(error.get_headers()).get("Allow", "")
+    return through_flask(
+        _problem(
+            current(),
+            status,
+            code=http_code(status),
+            detail=error.description or status.description,
+            headers=headers,
+        )
     )
 
 
 def _problem(
-    status: HTTPStatus, *, code: str, detail: str, hint: str | None = None
-) -> Response:
-    g.log["code"] = code
-    return Response(
-        render_problem(
-            status, code=code, detail=detail, hint=hint, request_id=g.request_id
-        ),
-        status=status,
-        content_type="application/problem+json",
-        headers={"Cache-Control": "no-store"},
+    exchange: Exchange,
+    status: HTTPStatus,
+    *,
+    code: str,
+    detail: str,
+    hint: str | None = None,
+    headers: Mapping[str, str],
+) -> Answer:
+    exchange.notes["code"] = code
+    body = render_problem(
+        status, code=code, detail=detail, hint=hint, request_id=exchange.request_id
     )
+    return Answer(status, "application/problem+json", body, {**NO_STORE, **headers})

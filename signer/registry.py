@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
 from ca.authority import Authority
 from ca.errors import (
@@ -22,6 +22,7 @@ from ca.messages import HostList, HostRegistration, HostStatus
 from ca.provision import forget, list_hosts, register
 from signer.answers import empty_answer, json_answer
 from signer.bodies import TEXT, json_body, text_body
+from signer.exchange import note
 from signer.openapi import describe
 from signer.peer import caller_of
 from signer.signed import prove_signer
@@ -57,7 +58,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
             signed_by = prove_signer(authority, now=now)
             wanted = json_body(HostRegistration)
             answer = register(authority, wanted, signed_by, caller, now=now)
-        g.log["host"] = answer.id
+        note(host=answer.id)
         return json_answer(answer, status=HTTPStatus.CREATED)
 
     @routes.get("/v1/hosts")
@@ -83,7 +84,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
         caller, now = caller_of(authority), clock()
         signed_by = prove_signer(authority, now=now)
         forget(authority, id, signed_by, caller, now=now)
-        g.log["host"] = id
+        note(host=id)
         return empty_answer()
 
     @routes.post("/v1/host-reports")
@@ -95,7 +96,7 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
     def report() -> Response:
         """Take a host's word for which trust bundle it has applied."""
         host = take_report(authority, text_body(), now=clock())
-        g.log["host"] = host.id
+        note(host=host.id)
         return empty_answer()
 
     return routes

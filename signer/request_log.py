@@ -1,4 +1,4 @@
-"""Request ids, and one JSON line in the log for each request.
+"""One JSON line in the log for each request, and for whatever else there is to say.
 
 Never in it: tokens, keys, bodies, query strings. The ledger, not this log, is the
 record of what was signed.
@@ -6,17 +6,14 @@ record of what was signed.
 
 import json
 import logging
-import secrets
 import sys
 import time
 from datetime import UTC, datetime
-from http import HTTPMethod
 from typing import Any
 
-from flask import Flask, Response, g, has_request_context, request
+from signer.exchange import CURRENT, UNKNOWN, Exchange
 
 _log = logging.getLogger("daypass.request")
-_METHODS = frozenset(HTTPMethod)
 _encode = json.JSONEncoder(default=str).encode
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -32,8 +29,9 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if has_request_context():
-            line["request_id"] = g.get("request_id")
+        exchange = CURRENT.get()
+        if exchange is not None:
+            line["request_id"] = exchange.request_id
         line.update(
             {key: value for key, value in vars(record).items() if key not in _STANDARD}
         )
@@ -49,17 +47,6 @@ def log_as_json() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def install(app: Flask) -> None:
-    """Give each request an id of ours, and log it when it is answered."""
-    app.before_request(_begin)
-    app.after_request(_end)
-
-
-def new_request_id() -> str:
-    """Return an id for a request; the same in answer, log and record."""
-    return secrets.token_hex(8)
-
-
 def log_refusal(
     request_id: str, *, status: int, code: str, why: str, address: str
 ) -> None:
@@ -68,8 +55,8 @@ def log_refusal(
         "request",
         extra={
             "request_id": request_id,
-            "method": "unknown",
-            "path": "unknown",
+            "method": UNKNOWN,
+            "path": UNKNOWN,
             "status": int(status),
             "code": code,
             "why": why,
@@ -78,27 +65,16 @@ def log_refusal(
     )
 
 
-def _begin() -> None:
-    # The caller's own id, if any, is not taken: it would let one caller's requests
-    # pass for another's in log and ledger.
-    g.request_id = new_request_id()
-    g.began = time.monotonic()
-    g.log = {}
-
-
-def _end(answer: Response) -> Response:
-    answer.headers["X-Request-Id"] = g.request_id
+def log_answer(exchange: Exchange, status: int) -> None:
+    """Log that a request was answered, and how."""
     _log.info(
         "request",
         extra={
-            # One of HTTP's own: anything may be written in its place, too.
-            "method": request.method if request.method in _METHODS else "unknown",
-            # The route, never the path as sent: a token may be pasted there, too.
-            "path": str(request.url_rule or "unknown"),
-            "status": answer.status_code,
-            "milliseconds": round((time.monotonic() - g.began) * 1000, 1),
-            "address": request.remote_addr,
-            **g.log,
+            "method": exchange.method,
+            "path": exchange.route,
+            "status": status,
+            "milliseconds": round((time.monotonic() - exchange.began) * 1000, 1),
+            "address": exchange.remote,
+            **exchange.notes,
         },
     )
-    return answer

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from flask import g, request
+from flask import request
 
 from ca.authority import Authority
 from ca.authorization import Call
 from ca.signed_request import SignedBy, is_signed
+from signer.exchange import note
 from signer.peer import caller_of
 
 
@@ -32,5 +33,5 @@ def prove_signer(authority: Authority, *, now: datetime) -> SignedBy:
         source=caller_of(authority).address,
         now=now,
     )
-    g.log["signed_by"] = str(signed_by.serial)
+    note(signed_by=str(signed_by.serial))
     return signed_by

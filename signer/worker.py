@@ -13,7 +13,6 @@ import logging
 import select
 import selectors
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from wsgiref.types import WSGIEnvironment
 
 from gunicorn.http import RequestParser
 from gunicorn.http.errors import (
@@ -38,10 +36,13 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ca.waiting import apart
 from signer import plain, tls
-from signer.app import unchanged_of
+from signer.answers import NO_STORE, Answer, on_the_wire
+from signer.app import plain_way_of, unchanged_of
 from signer.crews import Crews
+from signer.exchange import new_request_id
+from signer.plain import Plain
 from signer.problems import http_code, render_problem
-from signer.request_log import log_refusal, new_request_id
+from signer.request_log import log_refusal
 from signer.whole import LARGEST_HEAD, is_whole
 
 READ_SECONDS = 10
@@ -90,11 +91,11 @@ class _Connection(TConn):
             self.parser = RequestParser(self.cfg, [bytes(self.received)], self.client)
 
 
-class _Plain(NamedTuple):
+class _Member(NamedTuple):
     """A request that a crew works on."""
 
     connection: _Connection
-    environ: WSGIEnvironment
+    request: Plain
 
 
 class Worker(ThreadWorker):
@@ -216,24 +217,21 @@ class Worker(ThreadWorker):
 
     def enqueue_req(self, conn: _Connection) -> None:
         """Have a thread work on a request: alone, or with others like it."""
-        environ = None
+        request = None
         if conn.server[1] != self.app.metrics_port:
-            environ = plain.environ_of(
-                bytes(conn.received),
-                client=conn.client,
-                server=conn.server,
-                tls=isinstance(conn.sock, ssl.SSLSocket),
-            )
-        if environ is None:
+            request = plain.parse(conn.received)
+        if request is None:
             super().enqueue_req(conn)
         else:
-            self._crews.add(_Plain(conn, environ))
+            self._crews.add(_Member(conn, request))
 
-    def _answer(self, request: _Plain) -> None:
+    def _answer(self, member: _Member) -> None:
         """Answer a plain request, as one of a crew."""
-        connection, environ = request
+        connection, request = member
         try:
-            answer = plain.answer(self.wsgi, environ)
+            answer = plain_way_of(self.wsgi).answer(
+                request, remote=connection.client[0]
+            )
         except Exception as error:  # noqa: BLE001 (it ends here)
             self.handle_error(None, connection.sock, connection.client, error)
             return
@@ -241,8 +239,8 @@ class Worker(ThreadWorker):
         with suppress(OSError):
             send_together(connection.sock, answer)
 
-    def _finish(self, request: _Plain) -> None:
-        self.finish_request(request.connection, None)
+    def _finish(self, member: _Member) -> None:
+        self.finish_request(member.connection, None)
 
     def handle(self, conn: _Connection) -> bool:
         """Work on a request, in a thread. The connection ends with the answer."""
@@ -350,15 +348,8 @@ def _refuse(sock: socket.socket, client: Any, status: HTTPStatus, why: str) -> N
         detail=f"not a request that HTTP/1.1 and our limits allow ({why})",
         request_id=request_id,
     )
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "Connection: close\r\n"
-        "Content-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Cache-Control: no-store\r\n"
-        f"X-Request-Id: {request_id}\r\n\r\n"
-    )
+    answer = Answer(status, "application/problem+json", body, NO_STORE)
     sock.settimeout(0)
     with suppress(OSError):
-        sock.sendall(head.encode() + body)
+        sock.sendall(on_the_wire(answer, request_id=request_id))
     log_refusal(request_id, status=status, code=code, why=why, address=client[0])

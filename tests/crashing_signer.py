@@ -22,6 +22,8 @@ from ca.authority import Authority, open_authority
 from ca.config import Config, load_config
 from ca.signing_key import SigningKey
 from ca.store import Appended, Draft, Seen
+from signer.app import plain_way_of
+from signer.plain import Plain, PlainWay
 from signer.request_log import log_as_json
 from signer.serve import Server
 
@@ -72,6 +74,7 @@ class CrashingServer(Server):
         _wrap_store(authority, fuse)
         _wrap_high_water(authority, fuse)
         app.wsgi_app = _before_the_answer(app.wsgi_app, fuse)  # type: ignore[assignment, method-assign] # Flask's own way to wrap
+        _wrap_plain_way(plain_way_of(app), fuse)
         return app
 
 
@@ -136,6 +139,17 @@ def _before_the_answer(app: "WSGIApplication", fuse: Fuse) -> "WSGIApplication":
         return body
 
     return answer
+
+
+def _wrap_plain_way(plain_way: PlainWay, fuse: Fuse) -> None:
+    answer = plain_way.answer
+
+    def crashing_answer(plain: Plain, *, remote: str) -> bytes:
+        answered = answer(plain, remote=remote)
+        fuse.reach("before the answer")
+        return answered
+
+    plain_way.answer = crashing_answer  # type: ignore[method-assign] # a wrapper, as above
 
 
 if __name__ == "__main__":
