@@ -9,7 +9,6 @@ Strict both ways: what this module would not write it refuses to read. sshd is m
 lenient (it takes unsorted extensions and a missing nonce); a CA has no reason to be.
 """
 
-import base64
 import re
 from collections.abc import Mapping
 from enum import IntEnum
@@ -238,18 +237,30 @@ def parse_to_be_signed(data: bytes) -> Certificate:
     return certificate
 
 
-def set_serial(to_be_signed: bytes, serial: int) -> bytes:
-    """Return the same to-be-signed bytes with another serial.
+@dataclass(frozen=True, slots=True)
+class Unnumbered:
+    """To-be-signed bytes around the serial that is still to come.
 
-    Only eight bytes change, so what was checked with serial 0 stays checked.
+    Only eight bytes are left open, so what was checked with serial 0 stays checked.
     """
-    if not 0 <= serial <= _FOREVER:
-        raise BadRequest("a serial has 64 bits")
+
+    before: bytes
+    after: bytes
+
+    def numbered(self, serial: int) -> bytes:
+        """Return the to-be-signed bytes with this serial."""
+        if not 0 <= serial <= _FOREVER:
+            raise BadRequest("a serial has 64 bits")
+        return self.before + wire.u64(serial) + self.after
+
+
+def without_serial(to_be_signed: bytes) -> Unnumbered:
+    """Return to-be-signed bytes without the serial that they have."""
     reader = wire.Reader(to_be_signed)
     _read_subject_key(reader)
     at = reader.at
     reader.u64()
-    return to_be_signed[:at] + wire.u64(serial) + to_be_signed[reader.at :]
+    return Unnumbered(to_be_signed[:at], to_be_signed[reader.at :])
 
 
 def complete(to_be_signed: bytes, signature: bytes) -> bytes:
@@ -272,7 +283,7 @@ def parse_certificate(blob: bytes) -> tuple[Certificate, bytes]:
 def render_line(blob: bytes, comment: str) -> str:
     """Return the one line of a `-cert.pub` file, with its newline."""
     name = wire.Reader(blob).text()
-    return f"{name} {base64.b64encode(blob).decode()} {comment}\n"
+    return f"{name} {wire.encode_base64(blob)} {comment}\n"
 
 
 _LINE = re.compile(r"[ \t]*(?P<type>\S+)[ \t]+(?P<base64>\S+)([ \t][^\r\n]*)?[\r\n]*")

@@ -12,13 +12,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from msgspec import Struct
 
 from ca import certificate, wire
 from ca.authority import Authority
-from ca.certificate import Certificate, CertificateType
+from ca.certificate import Certificate, CertificateType, Unnumbered
 from ca.errors import Conflict, NotFound
 from ca.ledger import (
     EntryKind,
@@ -103,7 +102,7 @@ def record_and_sign(
     """Check, record, sign and answer, in this order: every certificate's way."""
     checked = _check(wanted, grant, now=now)
     proved = authority.ledger.append(
-        lambda serial: certificate.set_serial(checked, serial),
+        checked.unnumbered.numbered,
         kind=_KINDS[type(grant)].entry,
         record={
             **recording.record,
@@ -115,7 +114,7 @@ def record_and_sign(
         now=now,
     )
     note = recording.checkpoint
-    return _sign(authority, proved, _Checked(wanted, grant, checked), note, now=now)
+    return _sign(authority, proved, checked, note, now=now)
 
 
 def record_and_sign_all(
@@ -129,14 +128,11 @@ def record_and_sign_all(
 
     None is signed before all are on record.
     """
-    checked = [
-        _Checked(wanted, grant, _check(wanted, grant, now=now))
-        for wanted, grant, _ in granted
-    ]
+    checked = [_check(wanted, grant, now=now) for wanted, grant, _ in granted]
     drafts = [
         Draft(
             place_of(
-                partial(certificate.set_serial, each.to_be_signed),
+                each.unnumbered.numbered,
                 kind=_KINDS[type(each.grant)].entry,
                 record={**record, **closed_in(authority.ledger, checkpoint)},
                 now=now,
@@ -158,13 +154,13 @@ class _Checked(Struct, frozen=True):
 
     wanted: Certificate
     grant: Grant | HostGrant
-    to_be_signed: bytes
+    unnumbered: Unnumbered
 
 
-def _check(wanted: Certificate, grant: Grant | HostGrant, *, now: datetime) -> bytes:
-    checked = certificate.render_to_be_signed(wanted)
-    refuse_unlike(checked, wanted, grant, now=now)
-    return checked
+def _check(wanted: Certificate, grant: Grant | HostGrant, *, now: datetime) -> _Checked:
+    to_be_signed = certificate.render_to_be_signed(wanted)
+    refuse_unlike(to_be_signed, wanted, grant, now=now)
+    return _Checked(wanted, grant, certificate.without_serial(to_be_signed))
 
 
 def _sign(
@@ -177,7 +173,7 @@ def _sign(
 ) -> SignResponse:
     """Sign what is on record, and answer."""
     to_be_signed, serial, says = _recorded(
-        proved, checked.to_be_signed, checked.wanted, now=now
+        proved, checked.unnumbered, checked.wanted, now=now
     )
     signature = _ca_key(authority, checked.grant).sign(to_be_signed)
     signed = certificate.complete(to_be_signed, signature)
@@ -199,7 +195,7 @@ def _bearer(wanted: Certificate, record: Mapping[str, object]) -> Bearer:
             key=wanted.subject_key,
         )
         if isinstance(identity, Mapping)
-        else frozenset({Target.key(wire.fingerprint(wanted.subject_key))})
+        else (Target.key(wire.fingerprint(wanted.subject_key)),)
     )
     serial = int(parent) if isinstance(parent, str) else None
     return Bearer(targets, wanted.ca_key, serial)
@@ -242,7 +238,7 @@ def refuse_unlike(
 
 
 def _recorded(
-    proved: Proved, checked: bytes, wanted: Certificate, *, now: datetime
+    proved: Proved, checked: Unnumbered, wanted: Certificate, *, now: datetime
 ) -> tuple[bytes, int, Certificate]:
     """Return bytes and serial on record, and what they say, if it is wanted now.
 
@@ -252,7 +248,7 @@ def _recorded(
     entry = proved.entry
     if entry.to_be_signed is None or entry.serial is None:
         raise _changed()  # erased, which is for ended certificates
-    if entry.to_be_signed == certificate.set_serial(checked, entry.serial):
+    if entry.to_be_signed == checked.numbered(entry.serial):
         return entry.to_be_signed, entry.serial, wanted
     recorded = certificate.parse_to_be_signed(entry.to_be_signed)
     same = replace(

@@ -15,7 +15,6 @@ to `open_checkpoint`; a laptop instead verifies the SSHSIG over `Note.text` with
 
 import hashlib
 import re
-from base64 import b64encode
 from binascii import b2a_base64
 from collections.abc import Callable
 from functools import lru_cache
@@ -120,7 +119,7 @@ class Note:
 
 def render_key(key: NoteKey) -> str:
     """Return a verifier key, the one line that a monitor is configured with."""
-    encoded = b64encode(_ED25519 + key.public_key).decode()
+    encoded = wire.encode_base64(_ED25519 + key.public_key)
     return f"{key.name}+{key.key_id.hex()}+{encoded}"
 
 
@@ -140,7 +139,7 @@ def parse_key(line: str) -> NoteKey:
 def render_note(note: Note) -> bytes:
     """Return a note as it is published."""
     lines = (
-        f"{_SIGNATURE_BEGINS}{s.name} {b64encode(s.key_id + s.signature).decode()}\n"
+        f"{_SIGNATURE_BEGINS}{s.name} {wire.encode_base64(s.key_id + s.signature)}\n"
         for s in note.signatures
     )
     return note.text + b"\n" + "".join(lines).encode()
@@ -189,7 +188,7 @@ class Checkpoint:
 
 def render_checkpoint(checkpoint: Checkpoint) -> bytes:
     """Return the text of a checkpoint, to be signed."""
-    root = b64encode(checkpoint.root).decode()
+    root = wire.encode_base64(checkpoint.root)
     lines = (checkpoint.origin, str(checkpoint.size), root, *checkpoint.extensions)
     return "".join(line + "\n" for line in lines).encode()
 

@@ -4,7 +4,6 @@ Whoever may not see it is told the same as for one that does not exist.
 """
 
 import json
-from base64 import b64encode
 from datetime import datetime
 from itertools import islice
 
@@ -19,6 +18,7 @@ from ca.messages import RecordResponse
 from ca.policy import Role, require_role, roles
 from ca.signed_request import SignedBy
 from ca.store import Entry
+from ca.wire import encode_base64
 
 LARGEST_INDEX = (1 << 63) - 1
 
@@ -35,7 +35,7 @@ def read_record(
         if watches or _names(entry, signed_by.identity):
             return RecordResponse(
                 index=index,
-                leaf=b64encode(entry.leaf).decode(),
+                leaf=encode_base64(entry.leaf),
                 record=_encoded(entry.record),
                 to_be_signed=_encoded(entry.to_be_signed),
             )
@@ -104,4 +104,4 @@ def _names(entry: Entry, identity: Identity) -> bool:
 
 
 def _encoded(content: bytes | None) -> str | None:
-    return None if content is None else b64encode(content).decode()
+    return None if content is None else encode_base64(content)

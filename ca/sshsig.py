@@ -5,7 +5,6 @@ shown for another. This module frames; the signing is `ca.signing_key`'s, the
 verifying `ssh-keygen -Y verify`'s.
 """
 
-import base64
 import hashlib
 import re
 
@@ -59,7 +58,7 @@ def render_blob(signature: Signature) -> bytes:
 
 def render_armour(signature: Signature) -> str:
     """Return the armoured text that `ssh-keygen -Y verify -s` takes."""
-    encoded = base64.b64encode(render_blob(signature)).decode()
+    encoded = wire.encode_base64(render_blob(signature))
     lines = (encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE))
     return _BEGIN + "\n".join(lines) + "\n" + _END
 

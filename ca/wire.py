@@ -4,7 +4,6 @@ Writing: functions that return bytes. Reading: a `Reader` that walks a buffer an
 raises `Malformed` at the first thing that is not as it says.
 """
 
-import base64
 import binascii
 import struct
 
@@ -13,6 +12,7 @@ from ca.errors import Malformed
 _U32_BYTES = 4
 _U32 = struct.Struct(">I").pack
 _U64 = struct.Struct(">Q").pack
+_READ_U32 = struct.Struct(">I").unpack_from
 LONGEST_STRING = 1 << 20
 """OpenSSH reads no certificate body above 1 MiB; nothing we parse comes near."""
 
@@ -87,15 +87,16 @@ class Reader:
     def string(self) -> bytes:
         """Return the bytes of a `string`."""
         # In one piece: all that is signed and certified is read through here.
-        begin = self._at + _U32_BYTES
-        length = int.from_bytes(self._data[self._at : begin])
-        end = begin + length
-        if length > LONGEST_STRING and begin <= len(self._data):
-            raise Malformed(f"a string claims {length} bytes")
-        if end > len(self._data):
-            raise Malformed(f"data ends {end - len(self._data)} bytes early")
-        self._at = end
-        return self._data[begin:end]
+        data, at = self._data, self._at
+        begin = end = at + _U32_BYTES
+        if begin <= len(data):
+            (length,) = _READ_U32(data, at)
+            if length > LONGEST_STRING:
+                raise Malformed(f"a string claims {length} bytes")
+            end = self._at = begin + length
+        if end > len(data):
+            raise Malformed(f"data ends {end - len(data)} bytes early")
+        return data[begin:end]
 
     def text(self) -> str:
         """Return a `string` that must be UTF-8 without NUL.
@@ -129,13 +130,18 @@ class Reader:
 def decode_base64(encoded: str) -> bytes:
     """Decode strict, padded base64; raise `Malformed` for anything else."""
     try:
-        data = base64.b64decode(encoded.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error, ValueError) as error:
+        data = binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError as error:
         raise Malformed("not base64") from error
     # Bits beyond the last byte must be zero, so that one value has one spelling.
-    if base64.b64encode(data).decode() != encoded:
+    if encode_base64(data) != encoded:
         raise Malformed("not canonical base64")
     return data
+
+
+def encode_base64(data: bytes) -> str:
+    """Encode as padded base64."""
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def fingerprint(key_blob: bytes) -> str:
@@ -144,4 +150,4 @@ def fingerprint(key_blob: bytes) -> str:
     import hashlib  # noqa: PLC0415
 
     digest = hashlib.sha256(key_blob).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+    return "SHA256:" + encode_base64(digest).rstrip("=")

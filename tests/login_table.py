@@ -18,7 +18,7 @@ from ca.certificate import (
     Certificate,
     CertificateType,
     parse_line,
-    set_serial,
+    without_serial,
 )
 from tests.certificates import (
     ThrowawayCA,
@@ -336,7 +336,7 @@ TABLE = (
     ),
     Row(
         "serial changed after signing",
-        lambda b: set_serial(b.signed(), 8),
+        lambda b: without_serial(b.signed()).numbered(8),
         everywhere(out(NOT_VERIFIED, BAD_SIGNATURE)),
     ),
 )

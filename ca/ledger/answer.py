@@ -1,7 +1,6 @@
 """What an answer says of the ledger: that the certificate is on it, as a message."""
 
 import hashlib
-from base64 import b64encode
 
 from ca.checkpoint import Checkpoint, parse_checkpoint, parse_note, render_proof
 from ca.errors import Malformed, StoreUnavailable
@@ -10,6 +9,7 @@ from ca.ledger.log import Ledger, Proved
 from ca.merkle import leaf_hash, plan_consistency, verify_inclusion
 from ca.messages import LedgerProof
 from ca.store import Seen, Store
+from ca.wire import encode_base64
 
 
 def seen_by(ledger: Ledger, note: str | None) -> Seen | None:
@@ -77,11 +77,11 @@ def _damaged(index: int) -> StoreUnavailable:
 def ledger_proof(store: Store, proved: Proved, *, note: str | None) -> LedgerProof:
     """Return the proof for an answer to a request that brought `note`."""
     return LedgerProof(
-        leaf=b64encode(proved.entry.leaf).decode(),
+        leaf=encode_base64(proved.entry.leaf),
         proof=render_proof(proved.proof).decode(),
         checkpoint_signature=proved.signed.armour,
         consistency=tuple(
-            b64encode(value).decode() for value in _consistency(store, proved, note)
+            encode_base64(value) for value in _consistency(store, proved, note)
         ),
     )
 

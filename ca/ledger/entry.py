@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +11,7 @@ from msgspec import Struct
 
 from ca.leaf import Leaf, render_leaf
 from ca.store import Entry
+from ca.wire import encode_base64
 
 _SALT_BYTES = 16
 
@@ -39,7 +39,7 @@ def canonical_json(value: Mapping[str, object]) -> bytes:
 
 def salted(record: Mapping[str, object]) -> bytes:
     """Encode a record with a salt, so that its hash in the leaf tells nothing of it."""
-    salt = b64encode(secrets.token_bytes(_SALT_BYTES)).decode()
+    salt = encode_base64(secrets.token_bytes(_SALT_BYTES))
     return canonical_json({**record, "salt": salt})
 
 

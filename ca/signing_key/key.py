@@ -1,6 +1,5 @@
 """What all our private keys have in common, and which kinds there may be."""
 
-import base64
 from abc import abstractmethod
 from typing import Protocol
 
@@ -41,7 +40,7 @@ class SigningKey(Protocol):
     @property
     def line(self) -> str:
         """`<type> <base64>`, as in a public key file."""
-        return f"{self.type} {base64.b64encode(self.blob).decode()}"
+        return f"{self.type} {wire.encode_base64(self.blob)}"
 
     @property
     def fingerprint(self) -> str:

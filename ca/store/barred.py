@@ -55,18 +55,19 @@ class Target(NamedTuple):
 
 def targets_of(
     *, issuer: str, subject: str, email: str | None, key: bytes
-) -> frozenset[Target]:
+) -> tuple[Target, ...]:
     """Return all by which somebody with a key could be blocked."""
-    person = {Target.subject(issuer, subject)}
-    if email is not None:
-        person.add(Target.email(issuer, email))
-    return frozenset({*person, Target.key(wire.fingerprint(key))})
+    targets = (
+        Target.subject(issuer, subject),
+        Target.key(wire.fingerprint(key)),
+    )
+    return targets if email is None else (*targets, Target.email(issuer, email))
 
 
 class Bearer(Struct, frozen=True):
     """Whom and what a certificate is about, as far as a block could mean it."""
 
-    targets: frozenset[Target] = frozenset()
+    targets: tuple[Target, ...] = ()
     ca_key: bytes = b""
     """That signs it; a blob."""
     serial: int | None = None
