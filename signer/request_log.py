@@ -42,6 +42,8 @@ class JSONFormatter(logging.Formatter):
 
 def log_as_json() -> None:
     """Send all logging of this process to standard error, as JSON lines."""
+    # None of them is in a line: a record need not look for them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

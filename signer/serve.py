@@ -6,6 +6,7 @@ a policy that is wrong must not take a signer down. The parent rereads it too, a
 process that takes the place of one that died begins with the parent's.
 """
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -103,6 +104,8 @@ class Server(BaseApplication):
         if listen is not None:
             self.metrics_port = int(listen.rpartition(":")[2])
             self._serve_metrics(app, self.metrics_port)
+        # What is there by now stays: no collection has to go through it again.
+        gc.freeze()
         return app
 
     def _serve_metrics(self, app: Flask, port: int) -> None:

@@ -10,7 +10,8 @@ spelled otherwise than curl and wget do goes the ordinary way, to the same answe
 
 import re
 import time
-from email.utils import formatdate
+
+from signer.answers import http_date
 
 MOMENT_SECONDS = 0.5
 """For how long an answer is good: so much later a host may learn what was revoked."""
@@ -50,7 +51,7 @@ class Unchanged:
             return None
         return (
             b"HTTP/1.1 304 NOT MODIFIED\r\nConnection: close\r\n"
-            b"Date: " + formatdate(usegmt=True).encode() + b"\r\n"
+            b"Date: " + http_date().encode() + b"\r\n"
             b"Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"
             b"ETag: " + etag + b"\r\n\r\n"
         )

@@ -55,6 +55,9 @@ LINGER_SECONDS = 2
 """How long a connection stays open after the answer, so that what the client was still
 sending does not reset it (RFC 9112 section 9.6)."""
 
+TELL_SECONDS = 1
+"""How often the parent is told that the process lives: it waits for thirty."""
+
 MOST_CONNECTIONS = 512
 """At once, in one process; more wait in the system's queue."""
 
@@ -105,6 +108,8 @@ class Worker(ThreadWorker):
     `keepalived_conns` those that linger; both are in the order of their time-outs.
     """
 
+    _tell_at = 0.0
+
     def run(self) -> None:
         """Serve until told to stop."""
         self._crews = Crews(
@@ -114,7 +119,15 @@ class Worker(ThreadWorker):
             finish=self._finish,
             defer=self.method_queue.defer,
         )
+        self._servers = {sock: sock.getsockname() for sock in self.sockets}
         super().run()
+
+    def notify(self) -> None:
+        """Tell the parent that we live: at each turn, it would be told too often."""
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_SECONDS
+            super().notify()
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 (gunicorn's)
         """Begin or cease to accept; the system wakes one process for a connection.
@@ -148,7 +161,7 @@ class Worker(ThreadWorker):
         """Accept a connection; return whether there was one."""
         try:
             sock, client = listener.accept()
-            server = listener.getsockname()
+            server = self._servers[listener]
             sock.settimeout(0)
             if self.app.tls is not None and server[1] != self.app.metrics_port:
                 sock = self.app.tls.wrap(sock)

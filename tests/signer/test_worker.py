@@ -1,6 +1,7 @@
 """The processes of a signer, as the system sees them."""
 
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from select import EPOLLEXCLUSIVE
 
@@ -24,3 +25,22 @@ def test_one_connection_wakes_one_process(tmp_path):
 
         assert len(workers) == 2
         wait_until(lambda: all(exclusive_watches(worker) == 1 for worker in workers))
+
+
+def told_at(process):
+    """Return when a process last told its parent that it lives."""
+    (heartbeat,) = (
+        file
+        for file in Path(f"/proc/{process}/fd").iterdir()
+        if "wgunicorn-" in str(file.readlink())
+    )
+    return heartbeat.stat().st_mtime
+
+
+def test_a_process_tells_again_and_again_that_it_lives(tmp_path):
+    with FakeIdP() as idp, Signer(make_ca(tmp_path / "ca", idp), processes=1) as signer:
+        (worker,) = children(signer.process_id)
+        first = told_at(worker)
+
+        assert signer.get("/livez").status == HTTPStatus.OK
+        wait_until(lambda: told_at(worker) > first)
