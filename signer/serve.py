@@ -40,6 +40,17 @@ class _Log(Logger):
 class _PolicyArbiter(Arbiter):
     """Gunicorn's parent process, with a SIGHUP that reloads policy, not code."""
 
+    def spawn_worker(self) -> Any:
+        """Fork a worker, which gets no SIGHUP before it has its handler.
+
+        It would end it, or be lost; held from before the fork, it arrives then.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
     def handle_hup(self) -> None:
         self.app.reload_policy()
         self.kill_workers(signal.SIGHUP)
@@ -132,8 +143,6 @@ class Server(BaseApplication):
         worker.counters_row = self.counters.free_row(taken)
 
     def _begin_worker(self, _arbiter: object, worker: Any) -> None:
-        # Until the worker has its handler SIGHUP would end it; held, it arrives then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         self.counters.take_row(worker.counters_row)
 
     def _reload_on_hup(self, _worker: object) -> None:

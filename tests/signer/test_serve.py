@@ -125,6 +125,7 @@ def test_who_takes_a_dead_workers_place_begins_with_the_policy_that_holds(
 
 def test_a_hangup_while_workers_start_kills_none(config_file):
     with Signer(config_file, processes=4) as signer:
+        wait_until(lambda: len(workers_of(signer)) == 4)
         before = workers_of(signer)
 
         signer.signal(signal.SIGHUP)
