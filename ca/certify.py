@@ -32,6 +32,7 @@ from ca.messages import LedgerProof, LeftOut, SignResponse
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
 from ca.signing_key import SigningKey
 from ca.store import Bearer, Draft, Target, TokenUse, targets_of
+from ca.waiting import in_step
 
 BACKDATE = timedelta(seconds=60)
 """A certificate begins this long before it is made: hosts' clocks run behind."""
@@ -100,7 +101,7 @@ def record_and_sign(
     now: datetime,
 ) -> SignResponse:
     """Check, record, sign and answer, in this order: every certificate's way."""
-    checked = _check(wanted, grant, now=now)
+    checked = in_step(_check, wanted, grant, now=now)
     proved = authority.ledger.append(
         checked.unnumbered.numbered,
         kind=_KINDS[type(grant)].entry,
@@ -175,7 +176,8 @@ def _sign(
     to_be_signed, serial, says = _recorded(
         proved, checked.unnumbered, checked.wanted, now=now
     )
-    signature = _ca_key(authority, checked.grant).sign(to_be_signed)
+    ca_key = _ca_key(authority, checked.grant)
+    signature = in_step(ca_key.sign, to_be_signed)
     signed = certificate.complete(to_be_signed, signature)
     proof = ledger_proof(authority.store, proved, note=note)
     return _answer(signed, says, checked.grant.left_out, proof, serial=serial)

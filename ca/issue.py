@@ -32,6 +32,7 @@ from ca.messages import (
 from ca.policy import LONGEST_USER_VALIDITY, Grant, HostGrant, Wishes, decide
 from ca.public_key import parse_public_key
 from ca.store import Take, TokenUse
+from ca.waiting import in_step
 
 
 class Caller(Struct, frozen=True):
@@ -51,15 +52,18 @@ def issue_user_certificate(
     `Conflict` or `Unavailable`.
     """
     policy = authority.policy
-    subject_key = parse_public_key(
-        request.public_key, least_rsa_bits=authority.config.least_rsa_bits
+    subject_key = in_step(
+        parse_public_key,
+        request.public_key,
+        least_rsa_bits=authority.config.least_rsa_bits,
     )
     sign_in = authority.verifier.verify(
         request.id_token, key_blob=subject_key, salt=request.salt, now=now
     )
     identity = sign_in.identity
     takes = authority.limits.of_identity(identity, now=now)
-    grant = decide(policy, identity, wishes_in(request, caller), now=now)
+    wishes = wishes_in(request, caller)
+    grant = in_step(decide, policy, identity, wishes, now=now)
     refuse_unfit_key(subject_key, grant)
     wanted = certificate_of(authority, grant, subject_key, identity.key_id, now=now)
     record = record_of(request, caller, identity, grant, policy_sha256=policy.sha256)

@@ -3,13 +3,17 @@
 A thread that has one request waits where it stands. Who works on several at once in
 one thread, so that they share a commit, says so in `CREW` for each of them. Then they
 wait for their entries together, and what else may take long, another thread does.
+
+They go in step, too: what is the same for all, each does right after the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
 
 D = TypeVar("D")
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -32,10 +36,24 @@ CREW: ContextVar[Crew | None] = ContextVar("crew", default=None)
 def together(append_all: Callable[[list[D]], list[Callable[[], R]]], draft: D) -> R:
     """Return the result of one draft: of its own, or with those of the crew."""
     crew = CREW.get()
-    if crew is not None:
-        return crew.together(append_all, draft)
-    (result,) = append_all([draft])
-    return result()
+    if crew is None:
+        (result,) = append_all([draft])
+        return result()
+    entry: R = crew.together(_go_on, (append_all, draft))
+    return entry
+
+
+def in_step(work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+    """Return what `work` returns; the others of the crew do theirs before or after it.
+
+    A processor does the same once more in half the time, since code and tables are in
+    its caches still; a whole request is larger than these are.
+    """
+    crew = CREW.get()
+    if crew is None:
+        return work(*args, **named)
+    result: R = crew.together(_go_on, (None, partial(work, *args, **named)))
+    return result
 
 
 def apart(work: Callable[[], R]) -> R:
@@ -45,3 +63,28 @@ def apart(work: Callable[[], R]) -> R:
     """
     crew = CREW.get()
     return work() if crew is None else crew.apart(work)
+
+
+def _go_on(waiting: Sequence[tuple[Any, Any]]) -> list[Callable[[], Any]]:
+    """Return a result for each who waits: for its entry, or to do work in step."""
+    if all(append_all is not None for append_all, _ in waiting):
+        append_all = waiting[0][0]
+        return append_all([draft for _, draft in waiting])  # type: ignore[no-any-return]
+    # Whoever is further on waits once more: the commit is to be for all.
+    return [
+        _done(one) if append_all is None else partial(together, append_all, one)
+        for append_all, one in waiting
+    ]
+
+
+def _done(work: Callable[[], R]) -> Callable[[], R]:
+    """Do the work; return what returns its result, or raises what it raised."""
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001 (whose work it was raises it)
+        return partial(_fail, error)
+    return lambda: result
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error

@@ -38,6 +38,7 @@ from ca.issuers import ALGORITHMS, ClientSettings, IssuerSettings
 from ca.oidc import claims as rules
 from ca.oidc.jwks import Clock, JWKSCache
 from ca.oidc.token import Token, parse_token
+from ca.waiting import in_step
 
 # PyJWT's implementations, less `none` and the ones with shared secrets.
 _ALGORITHMS = {
@@ -144,7 +145,8 @@ def _verify_signature(
             "the token is signed with an algorithm its issuer may not use"
         )
     key = jwks.find(token.unverified_kid, algorithm)
-    if not _ALGORITHMS[algorithm].verify(token.signed, key, token.signature):
+    verify = _ALGORITHMS[algorithm].verify
+    if not in_step(verify, token.signed, key, token.signature):
         raise TokenSignatureInvalid("the token's signature does not verify")
     return token.unverified_claims
 

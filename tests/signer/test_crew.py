@@ -12,7 +12,7 @@ from ca.issuers import IssuerSettings
 from ca.oidc.fetch import SECONDS
 from ca.oidc.jwks import JWKSCache
 from ca.store import Store, TokenUse
-from ca.waiting import CREW, apart
+from ca.waiting import CREW, apart, in_step
 from signer.crew import Crew
 from signer.worker import send_together
 from tests.fakes import FakeIdP
@@ -111,6 +111,54 @@ def test_who_appends_twice_waits_twice(ledger, store, others):
 
     assert outcomes_of(others, [twice, lambda: append(ledger).entry.serial]) == [2, 3]
     assert store.batches == [2, 1]
+
+
+def test_what_is_the_same_for_all_is_done_by_one_right_after_the_other(others):
+    done = []
+
+    def member(name):
+        done.append(f"{name} comes")
+        done.append(in_step(work, name, what="works"))
+        done.append(f"{name} goes on")
+
+    def work(name, *, what):
+        done.append(f"{name} {what}")
+        return f"{name} is done"
+
+    outcomes_of(others, [partial(member, "a"), partial(member, "b")])
+
+    assert done == [
+        *("a comes", "b comes"),
+        *("a works", "b works"),
+        *("a is done", "a goes on", "b is done", "b goes on"),
+    ]
+
+
+def test_what_one_raises_in_step_is_raised_to_it_alone(others):
+    def work(number):
+        if number == 2:
+            raise KeyError("what")
+        return number
+
+    outcomes = outcomes_of(others, [partial(in_step, work, n) for n in (1, 2, 3)])
+
+    assert [outcomes[0], type(outcomes[1]), outcomes[2]] == [1, KeyError, 3]
+
+
+def test_who_is_further_on_waits_to_share_the_commit(ledger, store, others):
+    def longer():
+        in_step(list)
+        in_step(list)
+        return append(ledger).entry.serial
+
+    serials = outcomes_of(others, [lambda: append(ledger).entry.serial, longer])
+
+    assert sorted(serials) == [1, 2]
+    assert store.batches == [2]
+
+
+def test_who_is_in_no_crew_waits_for_nobody():
+    assert in_step(sorted, [2, 1], reverse=True) == [2, 1]
 
 
 def test_what_may_take_long_holds_up_nobody_else(ledger, store, others):
