@@ -325,7 +325,7 @@ def _read_body(reader: wire.Reader) -> Certificate:
     except ValueError as error:
         raise Malformed("neither a user nor a host certificate") from error
     key_id = reader.text()
-    principals = _read_texts(wire.Reader(reader.string()))
+    principals = wire.Reader(reader.string()).texts()
     valid_after = reader.u64()
     valid_before = reader.u64()
     critical_options = _read_options(wire.Reader(reader.string()))
@@ -350,20 +350,14 @@ def _read_body(reader: wire.Reader) -> Certificate:
     )
 
 
-def _read_texts(reader: wire.Reader) -> tuple[str, ...]:
-    texts = []
-    while not reader.at_end:
-        texts.append(reader.text())
-    return tuple(texts)
-
-
 def _read_options(reader: wire.Reader) -> dict[str, str]:
     options: dict[str, str] = {}
+    before = None
     while not reader.at_end:
         name = reader.text()
-        if options and name <= next(reversed(options)):
+        if before is not None and name <= before:
             raise Malformed("options must be in lexical order, each once")
-        data = reader.string()
+        before, data = name, reader.string()
         options[name] = _read_value(name, data) if data else ""
     return options
 

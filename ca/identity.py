@@ -165,9 +165,9 @@ class SignIn(Struct, frozen=True):
     identity: Identity
     token_sha256: bytes
     """SHA-256 of issuer, a NUL and the signed bytes: the same however re-encoded."""
-    issued: datetime
-    """When the token was made, by its `iat`."""
-    expires: datetime
-    """When the token ends; its row may go after that."""
+    issued: int
+    """When the token was made, by its `iat`, in Unix seconds."""
+    expires: int
+    """When the token ends, in Unix seconds; its row may go after that."""
     max_uses: int
     """How many certificates it may buy; above 1 only where binding is `none`."""

@@ -110,8 +110,8 @@ def _token_use(request: SignRequest, sign_in: SignIn, takes: Take) -> TokenUse:
     return TokenUse(
         token_sha256=sign_in.token_sha256,
         request_sha256=hashlib.sha256(msgspec.json.encode(asked)).digest(),
-        issued=int(sign_in.issued.timestamp()),
-        expires=int(sign_in.expires.timestamp()),
+        issued=sign_in.issued,
+        expires=sign_in.expires,
         max_uses=sign_in.max_uses,
         takes=takes,
     )

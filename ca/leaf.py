@@ -46,15 +46,13 @@ class Leaf:
 
     def __post_init__(self) -> None:
         signed = self.to_be_signed_sha256
-        hashes = (
-            [self.record_sha256] if signed is None else [self.record_sha256, signed]
-        )
         if (
             _KIND.fullmatch(self.kind) is None
             or not 0 <= self.time < 1 << 53
             or not 0 <= (self.serial or 0) < 1 << 64
             or (self.serial is None) != (signed is None)
-            or not all(map(_SHA256.fullmatch, hashes))
+            or _SHA256.fullmatch(self.record_sha256) is None
+            or (signed is not None and _SHA256.fullmatch(signed) is None)
         ):
             raise Malformed("a leaf of the ledger says what none can say")
 

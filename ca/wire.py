@@ -112,6 +112,13 @@ class Reader:
             raise Malformed("a text contains NUL")
         return value
 
+    def texts(self) -> tuple[str, ...]:
+        """Return all texts up to the end."""
+        texts = []
+        while self._at < len(self._data):
+            texts.append(self.text())
+        return tuple(texts)
+
     def mpint(self) -> int:
         """Return a non-negative `mpint` in its one shortest form."""
         value = self.string()

@@ -50,8 +50,11 @@ def refuse_other_kinds(claims: Claims) -> None:
         raise TokenTypeRefused("the token says that it is no ID token")
 
 
-def check_times(claims: Claims, *, now: datetime) -> tuple[datetime, datetime]:
-    """Return when the token was made and when it ends; raise unless it holds now."""
+def check_times(claims: Claims, *, now: datetime) -> tuple[int, int]:
+    """Return when the token was made and when it ends; raise unless it holds now.
+
+    In Unix seconds, as the token has them.
+    """
     seconds = now.timestamp()
     expires = _moment(claims, "exp")
     begun = _moment(claims, "iat")
@@ -63,7 +66,7 @@ def check_times(claims: Claims, *, now: datetime) -> tuple[datetime, datetime]:
         raise TokenNotYetValid(
             "the token is from the future", hint="compare the clocks of CA and issuer"
         )
-    return datetime.fromtimestamp(begun, UTC), datetime.fromtimestamp(expires, UTC)
+    return begun, expires
 
 
 def find_client(

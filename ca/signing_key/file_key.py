@@ -1,5 +1,6 @@
 """A private key in an encrypted OpenSSH key file, as ssh-keygen makes them, too."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Self, assert_never
@@ -54,7 +55,9 @@ class FileKey(SigningKey):
         )
         self._private_key = private_key
         self.blob = parse_own_public_key(public.decode(), source=source)
-        self._algorithm = SIGNATURE_ALGORITHMS.get(self.type, self.type)
+        algorithm = SIGNATURE_ALGORITHMS.get(self.type, self.type)
+        self._begin = wire.text(algorithm)
+        self._sign = _signing_with(private_key, algorithm)
 
     @classmethod
     def generate(cls, key_type: KeyType = KeyType.ED25519) -> Self:
@@ -79,19 +82,7 @@ class FileKey(SigningKey):
 
     def sign(self, data: bytes) -> bytes:
         """Return the SSH signature blob over `data`."""
-        algorithm = self._algorithm
-        return wire.text(algorithm) + wire.string(self._sign(algorithm, data))
-
-    def _sign(self, algorithm: str, data: bytes) -> bytes:
-        match self._private_key:
-            case Ed25519PrivateKey() as key:
-                return key.sign(data)  # RFC 8709 section 6
-            case rsa.RSAPrivateKey() as key:  # RFC 8332 section 3
-                return key.sign(data, padding.PKCS1v15(), RSA_HASHES[algorithm])
-            case key:  # RFC 5656 section 3.1.2
-                hash_ = CURVE_HASHES[algorithm.removeprefix("ecdsa-sha2-")]
-                r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hash_)))
-                return wire.mpint(r) + wire.mpint(s)
+        return self._begin + wire.string(self._sign(data))
 
     def encrypt(self, passphrase: bytes, *, kdf_rounds: int = KDF_ROUNDS) -> bytes:
         """Return the key as an OpenSSH key file under `passphrase`.
@@ -104,6 +95,23 @@ class FileKey(SigningKey):
         return self._private_key.private_bytes(
             Encoding.PEM, PrivateFormat.OpenSSH, encryption
         )
+
+
+def _signing_with(key: PrivateKey, algorithm: str) -> Callable[[bytes], bytes]:
+    """Return what signs with the key, as in an SSH signature blob of this algorithm."""
+    if isinstance(key, Ed25519PrivateKey):
+        return key.sign  # RFC 8709 section 6
+    if isinstance(key, rsa.RSAPrivateKey):  # RFC 8332 section 3
+        hash_ = RSA_HASHES[algorithm]
+        return lambda data: key.sign(data, padding.PKCS1v15(), hash_)
+    ecdsa = ec.ECDSA(CURVE_HASHES[algorithm.removeprefix("ecdsa-sha2-")])
+    return lambda data: _pair(key.sign(data, ecdsa))
+
+
+def _pair(ecdsa_signature: bytes) -> bytes:
+    """Encode an ECDSA signature as RFC 5656 section 3.1.2 has it."""
+    r, s = decode_dss_signature(ecdsa_signature)
+    return wire.mpint(r) + wire.mpint(s)
 
 
 def _generate(key_type: KeyType) -> PrivateKey:

@@ -135,9 +135,8 @@ class Batch:
         earlier = self._uses.get(spends.token_sha256, [])
         # What it bought before the ledger lost entries is not known, or on a log that
         # was closed, where nothing can be proved any more.
-        if spends.issued < self._tokens_from or any(
-            use.entry_index < self._first for use in earlier
-        ):
+        closed = [use for use in earlier if use.entry_index < self._first]
+        if closed or spends.issued < self._tokens_from:
             return TokenSpent(
                 "this ID token is from before the ledger was recovered",
                 hint="sign in again",

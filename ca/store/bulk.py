@@ -7,6 +7,7 @@ has the connection, the transaction and the errors.
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
@@ -59,7 +60,7 @@ def select(
         return []
     one = f"({', '.join([_MARKS[connection.dialect.paramstyle]] * keyed)})"
     begin, end = _select(table, keyed, connection.dialect)
-    values = tuple(value for key in keys for value in key)
+    values = tuple(chain.from_iterable(keys))
     statement = f"{begin} {', '.join([one] * len(keys))} {end}"
     return execute(connection, statement, values)
 
@@ -92,7 +93,7 @@ def _put(
     begin, one = _insert(table, connection.dialect)
     for first in range(0, len(rows), _MOST_ROWS):
         some = rows[first : first + _MOST_ROWS]
-        values = tuple(value for row in some for value in row)
+        values = tuple(chain.from_iterable(some))
         execute(connection, f"{begin} {', '.join([one] * len(some))}{end}", values)
 
 
