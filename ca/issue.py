@@ -52,10 +52,8 @@ def issue_user_certificate(
     `Conflict` or `Unavailable`.
     """
     policy = authority.policy
-    subject_key = in_step(
-        parse_public_key,
-        request.public_key,
-        least_rsa_bits=authority.config.least_rsa_bits,
+    subject_key = parse_public_key(
+        request.public_key, least_rsa_bits=authority.config.least_rsa_bits
     )
     sign_in = authority.verifier.verify(
         request.id_token, key_blob=subject_key, salt=request.salt, now=now
