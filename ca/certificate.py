@@ -198,48 +198,9 @@ _CERTIFICATE_NAMES = {key: wire.text(name) for name, key in _KEY_TYPES.items()}
 _NO_DATA = wire.string(b"")
 
 
-def render_to_be_signed(certificate: Certificate) -> bytes:
-    """Encode the bytes the CA key signs."""
-    key_type, fields = split_key(certificate.subject_key)
-    return b"".join(
-        (
-            _CERTIFICATE_NAMES[key_type],
-            wire.string(certificate.nonce),
-            fields,
-            wire.u64(certificate.serial),
-            wire.u32(certificate.type),
-            wire.text(certificate.key_id),
-            wire.string(b"".join(map(wire.text, certificate.principals))),
-            wire.u64(certificate.valid_after),
-            wire.u64(certificate.valid_before),
-            wire.string(
-                b"".join(
-                    wire.text(name) + wire.string(wire.text(value) if value else b"")
-                    for name, value in sorted(certificate.critical_options.items())
-                )
-            ),
-            wire.string(
-                b"".join(
-                    [wire.text(name) + _NO_DATA for name in certificate.extensions]
-                )
-            ),
-            _NO_DATA,
-            wire.string(certificate.ca_key),
-        )
-    )
-
-
-def parse_to_be_signed(data: bytes) -> Certificate:
-    """Parse what `render_to_be_signed` wrote; raise `BadRequest` for all else."""
-    reader = wire.Reader(data)
-    certificate = _read_body(reader)
-    reader.finish()
-    return certificate
-
-
 @dataclass(frozen=True, slots=True)
 class Unnumbered:
-    """To-be-signed bytes around the serial that is still to come.
+    """The bytes the CA key signs, around the serial that is still to come.
 
     Only eight bytes are left open, so what was checked with serial 0 stays checked.
     """
@@ -254,13 +215,46 @@ class Unnumbered:
         return self.before + wire.u64(serial) + self.after
 
 
-def without_serial(to_be_signed: bytes) -> Unnumbered:
-    """Return to-be-signed bytes without the serial that they have."""
-    reader = wire.Reader(to_be_signed)
-    _read_subject_key(reader)
-    at = reader.at
-    reader.u64()
-    return Unnumbered(to_be_signed[:at], to_be_signed[reader.at :])
+def render_unnumbered(certificate: Certificate) -> Unnumbered:
+    """Encode the bytes the CA key signs, but for the serial."""
+    key_type, fields = split_key(certificate.subject_key)
+    before = (
+        _CERTIFICATE_NAMES[key_type],
+        wire.string(certificate.nonce),
+        fields,
+    )
+    after = (
+        wire.u32(certificate.type),
+        wire.text(certificate.key_id),
+        wire.string(b"".join(map(wire.text, certificate.principals))),
+        wire.u64(certificate.valid_after),
+        wire.u64(certificate.valid_before),
+        wire.string(
+            b"".join(
+                wire.text(name) + wire.string(wire.text(value) if value else b"")
+                for name, value in sorted(certificate.critical_options.items())
+            )
+        ),
+        wire.string(
+            b"".join([wire.text(name) + _NO_DATA for name in certificate.extensions])
+        ),
+        _NO_DATA,
+        wire.string(certificate.ca_key),
+    )
+    return Unnumbered(b"".join(before), b"".join(after))
+
+
+def render_to_be_signed(certificate: Certificate) -> bytes:
+    """Encode the bytes the CA key signs."""
+    return render_unnumbered(certificate).numbered(certificate.serial)
+
+
+def parse_to_be_signed(data: bytes) -> Certificate:
+    """Parse what `render_to_be_signed` wrote; raise `BadRequest` for all else."""
+    reader = wire.Reader(data)
+    certificate = _read_body(reader)
+    reader.finish()
+    return certificate
 
 
 def complete(to_be_signed: bytes, signature: bytes) -> bytes:

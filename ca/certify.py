@@ -159,9 +159,9 @@ class _Checked(Struct, frozen=True):
 
 
 def _check(wanted: Certificate, grant: Grant | HostGrant, *, now: datetime) -> _Checked:
-    to_be_signed = certificate.render_to_be_signed(wanted)
-    refuse_unlike(to_be_signed, wanted, grant, now=now)
-    return _Checked(wanted, grant, certificate.without_serial(to_be_signed))
+    unnumbered = certificate.render_unnumbered(wanted)
+    refuse_unlike(unnumbered.numbered(wanted.serial), wanted, grant, now=now)
+    return _Checked(wanted, grant, unnumbered)
 
 
 def _sign(

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca import wire
 from ca.certificate import CERTIFICATE_SUFFIX, parse_line, split_key
-from ca.errors import UnacceptableKey
+from ca.errors import Malformed, UnacceptableKey
 
 LEAST_RSA_BITS = 2048
 """Never fewer, whatever the configuration says (NIST SP 800-57 part 1, table 2)."""
@@ -68,14 +68,7 @@ def parse_public_key(line: str, *, least_rsa_bits: int = 3072) -> bytes:
     `Malformed` for what is no key at all.
     """
     blob = parse_line(line)
-    name = wire.Reader(blob).text()
-    if name.endswith(CERTIFICATE_SUFFIX):
-        raise UnacceptableKey(
-            "a certificate cannot be certified", hint="send the plain .pub file"
-        )
-    if name == "ssh-dss":
-        raise UnacceptableKey("DSA keys are too weak", hint=_HINT)
-    key_type, fields = split_key(blob)
+    key_type, fields = _split(blob)
     reader = wire.Reader(fields)
     if key_type == "ssh-rsa":
         exponent, modulus = reader.mpint(), reader.mpint()
@@ -87,6 +80,20 @@ def parse_public_key(line: str, *, least_rsa_bits: int = 3072) -> bytes:
     if key_type.startswith("sk-"):
         _refuse_bad_application(reader.text())
     return blob
+
+
+def _split(blob: bytes) -> tuple[str, bytes]:
+    try:
+        return split_key(blob)
+    except Malformed as error:
+        name = wire.Reader(blob).text()
+        if name.endswith(CERTIFICATE_SUFFIX):
+            raise UnacceptableKey(
+                "a certificate cannot be certified", hint="send the plain .pub file"
+            ) from error
+        if name == "ssh-dss":
+            raise UnacceptableKey("DSA keys are too weak", hint=_HINT) from error
+        raise
 
 
 def refuse_weak_rsa(modulus: int, exponent: int, *, least_bits: int) -> None:

@@ -18,8 +18,10 @@ from ca.certificate import (
     Certificate,
     CertificateType,
     complete,
+    parse_certificate,
     render_line,
     render_to_be_signed,
+    render_unnumbered,
     split_key,
 )
 
@@ -80,6 +82,12 @@ def certificate(**changes: Any) -> Certificate:
         "extensions": ("permit-pty",),
     }
     return Certificate(**(ordinary | changes))
+
+
+def with_serial(blob: bytes, serial: int) -> bytes:
+    """Return a signed certificate with another serial, which nobody has signed."""
+    says, signature = parse_certificate(blob)
+    return complete(render_unnumbered(says).numbered(serial), signature)
 
 
 def by_hand(ordinary: Certificate, **raw: bytes) -> bytes:

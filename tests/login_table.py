@@ -18,7 +18,6 @@ from ca.certificate import (
     Certificate,
     CertificateType,
     parse_line,
-    without_serial,
 )
 from tests.certificates import (
     ThrowawayCA,
@@ -27,6 +26,7 @@ from tests.certificates import (
     ed25519_blob,
     options,
     texts,
+    with_serial,
 )
 from tests.sshd import openssh_version
 
@@ -336,7 +336,7 @@ TABLE = (
     ),
     Row(
         "serial changed after signing",
-        lambda b: without_serial(b.signed()).numbered(8),
+        lambda b: with_serial(b.signed(), 8),
         everywhere(out(NOT_VERIFIED, BAD_SIGNATURE)),
     ),
 )

@@ -35,10 +35,15 @@ from ca.certificate import (
     parse_line,
     render_line,
     split_key,
-    without_serial,
 )
 from ca.errors import BadRequest
-from tests.certificates import NOON, ThrowawayCA, certificate, write_certificate
+from tests.certificates import (
+    NOON,
+    ThrowawayCA,
+    certificate,
+    with_serial,
+    write_certificate,
+)
 
 pytestmark = pytest.mark.openssh
 
@@ -192,7 +197,7 @@ def test_cryptography_reads_and_verifies_it(whole: Certificate):
 
 
 def test_cryptography_and_asyncssh_find_a_changed_serial():
-    changed = without_serial(CA.certify(certificate())).numbered(2)
+    changed = with_serial(CA.certify(certificate()), 2)
 
     with pytest.raises(InvalidSignature):
         by_cryptography(changed).verify_cert_signature()
