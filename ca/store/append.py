@@ -161,9 +161,9 @@ def _revoked(connection: sa.Connection, drafts: Sequence[Draft]) -> set[int]:
 
 
 def _spent(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Spent]:
-    tokens = {d.spends.token_sha256 for d in drafts if d.spends is not None}
-    keys = [(token,) for token in tokens]
-    rows = bulk.select(connection, tables.token_uses, keyed=1, keys=keys)
+    spends = [draft.spends for draft in drafts if draft.spends is not None]
+    keys = list({(each.expires, each.token_sha256) for each in spends})
+    rows = bulk.select(connection, tables.token_uses, keyed=2, keys=keys)
     return [Spent(*row) for row in rows]
 
 

@@ -60,12 +60,12 @@ class Draft(Struct, frozen=True):
 class Spent(Struct, frozen=True):
     """One use of a token, as it stands on disk."""
 
+    expires: int
     token_sha256: bytes
     use: int
     """Which of the token's uses this is, from 1."""
     request_sha256: bytes
     entry_index: int
-    expires: int
 
 
 class Batch:
@@ -154,11 +154,11 @@ class Batch:
     def _spend(self, spends: TokenUse, entry_index: int) -> None:
         earlier = self._uses.setdefault(spends.token_sha256, [])
         use = Spent(
+            expires=spends.expires,
             token_sha256=spends.token_sha256,
             use=len(earlier) + 1,
             request_sha256=spends.request_sha256,
             entry_index=entry_index,
-            expires=spends.expires,
         )
         earlier.append(use)
         self.spent.append(use)

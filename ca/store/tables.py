@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0009"
+SCHEMA = "0010"
 """The revision this code reads and writes; the store refuses any other."""
 
 metadata = MetaData()
@@ -92,13 +92,18 @@ tree_nodes = Table(
 token_uses = Table(
     "token_uses",
     metadata,
+    Column("expires", BigInteger, primary_key=True, autoincrement=False),
     Column("token_sha256", LargeBinary(32), primary_key=True),
     Column("use", Integer, primary_key=True, autoincrement=False),
     Column("request_sha256", LargeBinary(32), nullable=False),
     Column("entry_index", BigInteger, ForeignKey("entries.index"), nullable=False),
-    Column("expires", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
-"""Which token bought which entry. The token itself is stored nowhere."""
+"""Which token bought which entry. The token itself is stored nowhere.
+
+By when they end first, which a token says of itself: so those of one hour stand side by
+side, and a batch writes a few pages for all of its tokens, not one for each.
+"""
 
 lost_serials = Table(
     "lost_serials",

@@ -294,6 +294,25 @@ def test_an_older_ledger_gets_its_tree_when_it_is_upgraded(store, database):
     assert store.append([Draft(build)]).growth.tree.size == 6
 
 
+def test_what_tokens_bought_before_an_upgrade_they_have_bought(store, database):
+    bought = append(store, [Draft(build, spends()), Draft(build, spends(b"u" * 32))])
+    columns = "token_sha256, use, request_sha256, entry_index, expires"
+    for statement in (
+        f"CREATE TABLE as_it_was AS SELECT {columns} FROM token_uses",  # noqa: S608
+        "DROP TABLE token_uses",
+        "ALTER TABLE as_it_was RENAME TO token_uses",
+        "UPDATE alembic_version SET version_num = '0009'",
+    ):
+        database.ask(statement)
+
+    migrate(database)
+
+    again = [Draft(build, spends()), Draft(build, spends(b"u" * 32, b"x" * 32))]
+    first, refused = append(store, again)
+    assert first == bought[0]
+    assert isinstance(refused, TokenSpent)
+
+
 def test_a_node_that_is_missing_is_noticed(store, database):
     store.append([Draft(build)])
     database.ask("DELETE FROM tree_nodes")
