@@ -16,9 +16,9 @@ from ca.errors import (
 )
 from ca.issue import Caller, issue_user_certificate
 from ca.issue_narrower import issue_narrower_certificate
-from ca.messages import NarrowerRequest, SignRequest, SignResponse, decode
+from ca.messages import NarrowerRequest, SignRequest, SignResponse
 from signer.answers import json_answer
-from signer.bodies import json_body, raw_body
+from signer.bodies import json_body
 from signer.exchange import note
 from signer.openapi import describe
 from signer.peer import caller_of
@@ -56,18 +56,17 @@ def blueprint(authority: Authority, clock: Callable[[], datetime]) -> Blueprint:
             )
             note(serial=answer.serial, key_id=answer.key_id)
         else:
-            answer = issue(authority, raw_body(), caller, now=now)
+            first = json_body(SignRequest)
+            answer = issue(authority, first, caller, now=now)
         return json_answer(answer)
 
     return routes
 
 
 def issue(
-    authority: Authority, body: bytes, caller: Caller, *, now: datetime
+    authority: Authority, wanted: SignRequest, caller: Caller, *, now: datetime
 ) -> SignResponse:
-    """Certify a key for whoever the ID token in a JSON body proves."""
-    answer = issue_user_certificate(
-        authority, decode(body, SignRequest), caller, now=now
-    )
+    """Certify a key for whoever an ID token proves, and note it for the log."""
+    answer = issue_user_certificate(authority, wanted, caller, now=now)
     note(serial=answer.serial, key_id=answer.key_id)
     return answer

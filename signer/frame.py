@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from ca.authority import Authority
 from ca.errors import RateLimited
 from ca.issue import Caller
+from ca.waiting import in_step
 from signer import metrics, problems, request_log
 from signer.answers import Answer, through_flask
 from signer.counters import Counters
@@ -69,6 +70,9 @@ class Frame:
             if status not in _OF_AN_IDENTITY:
                 self._authority.limits.count(exchange.peer, now=now)
             self._authority.limits.tell(now=now)
+        in_step(self._note, exchange, status)
+
+    def _note(self, exchange: Exchange, status: int) -> None:
         metrics.count(self._counters, exchange, status)
         metrics.note_gate(self._counters, self._authority)
         request_log.log_answer(exchange, status)

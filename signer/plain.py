@@ -16,6 +16,9 @@ from datetime import datetime
 from msgspec import Struct
 
 from ca.authority import Authority
+from ca.issue import Caller
+from ca.messages import SignRequest, decode
+from ca.waiting import in_step
 from signer.answers import answer_of, on_the_wire
 from signer.bodies import LARGEST
 from signer.certificates import PATH, issue
@@ -102,10 +105,14 @@ class PlainWay:
         exchange = Exchange(method="POST", route=PATH, remote=remote)
         CURRENT.set(exchange)
         try:
-            caller = self._frame.admit(exchange, forwarded_for=plain.forwarded_for)
-            issued = issue(self._authority, plain.body, caller, now=self._clock())
+            caller, wanted = in_step(self._open, exchange, plain)
+            issued = issue(self._authority, wanted, caller, now=self._clock())
             answer = answer_of(issued)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is answered)
             answer = self._frame.refuse(exchange, error)
         self._frame.end(exchange, answer.status)
         return on_the_wire(answer, request_id=exchange.request_id)
+
+    def _open(self, exchange: Exchange, plain: Plain) -> tuple[Caller, SignRequest]:
+        caller = self._frame.admit(exchange, forwarded_for=plain.forwarded_for)
+        return caller, decode(plain.body, SignRequest)

@@ -72,6 +72,7 @@ def log_answer(exchange: Exchange, status: int) -> None:
     _log.info(
         "request",
         extra={
+            "request_id": exchange.request_id,
             "method": exchange.method,
             "path": exchange.route,
             "status": status,
