@@ -9,7 +9,15 @@ from msgspec.structs import replace
 
 from ca.errors import RateLimited
 from client.failure import exit_code
-from tests.authority import Answer, Signer, make_ca, request_of, rewrite, subject_key
+from tests.authority import (
+    Answer,
+    Signer,
+    make_ca,
+    request_of,
+    rewrite,
+    subject_key,
+    wait_until,
+)
 from tests.databases import put_into
 from tests.fakes import FakeIdP
 
@@ -64,11 +72,17 @@ def test_an_address_that_is_refused_too_often_is_not_listened_to(idp, signers):
     refilled = 1 + (time.monotonic() - began) * ALLOWED / 60
     heard = [answer.status for answer in later].count(401)
     assert heard <= len(signers) * PROCESSES * refilled
-    last = later[-1]
+    last = [answer for answer in later if answer.status != 401][-1]
     assert (last.status, last.json["code"]) == (429, "rate_limited")
     assert 1 <= int(last.headers["Retry-After"]) <= 60
     assert exit_code(RateLimited("")) == 7
-    assert ask(signers[0], request_of(idp)).status == 429
+    # Between any two of these the bucket may have refilled by one.
+    wait_until(
+        lambda: (
+            {ask(signers[0], request).status for request in (wrong, request_of(idp))}
+            == {429}
+        )
+    )
     assert ask(signers[0], request_of(idp), address="192.0.2.2").status == 200
 
 
