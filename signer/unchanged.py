@@ -13,7 +13,7 @@ import time
 
 from signer.answers import http_date
 
-MOMENT_SECONDS = 0.5
+MOMENT_SECONDS = 1.0
 """For how long an answer is good: so much later a host may learn what was revoked."""
 
 _REQUEST = re.compile(

@@ -55,8 +55,9 @@ LINGER_SECONDS = 2
 """How long a connection stays open after the answer, so that what the client was still
 sending does not reset it (RFC 9112 section 9.6)."""
 
-TELL_SECONDS = 1
-"""How often the parent is told that the process lives: it waits for thirty."""
+LOOK_SECONDS = 1
+"""How often the process looks whether its parent lives, and tells that it does itself:
+the parent waits for thirty."""
 
 MOST_CONNECTIONS = 512
 """At once, in one process; more wait in the system's queue."""
@@ -108,7 +109,8 @@ class Worker(ThreadWorker):
     `keepalived_conns` those that linger; both are in the order of their time-outs.
     """
 
-    _tell_at = 0.0
+    _look_at = 0.0
+    _looks_around = True
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -119,15 +121,23 @@ class Worker(ThreadWorker):
             finish=self._finish,
             defer=self.method_queue.defer,
         )
-        self._servers = {sock: sock.getsockname() for sock in self.sockets}
+        self._unchanged = unchanged_of(self.wsgi)
+        self._listeners = {
+            sock: (sock.getsockname(), int(sock.family)) for sock in self.sockets
+        }
         super().run()
 
     def notify(self) -> None:
         """Tell the parent that we live: at each turn, it would be told too often."""
         now = time.monotonic()
-        if now >= self._tell_at:
-            self._tell_at = now + TELL_SECONDS
+        self._looks_around = now >= self._look_at
+        if self._looks_around:
+            self._look_at = now + LOOK_SECONDS
             super().notify()
+
+    def is_parent_alive(self) -> bool:
+        """Look whether the parent lives, as often as it is told that we do."""
+        return not self._looks_around or super().is_parent_alive()
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 (gunicorn's)
         """Begin or cease to accept; the system wakes one process for a connection.
@@ -160,8 +170,10 @@ class Worker(ThreadWorker):
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether there was one."""
         try:
-            sock, client = listener.accept()
-            server = self._servers[listener]
+            server, family = self._listeners[listener]
+            # What `accept` does, less asking the listener of what kind it is.
+            descriptor, client = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+            sock = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
             sock.settimeout(0)
             if self.app.tls is not None and server[1] != self.app.metrics_port:
                 sock = self.app.tls.wrap(sock)
@@ -219,13 +231,13 @@ class Worker(ThreadWorker):
 
     def _is_unchanged(self, sock: socket.socket, received: bytes | bytearray) -> bool:
         """Answer a host that has the newest bundle; tell whether it was one."""
-        answer = unchanged_of(self.wsgi).answer(received)
+        answer = self._unchanged.answer(received)
         if answer is None:
             return False
         # It fits into what the system keeps for the client. If not, they ask again.
         with suppress(OSError):
             sock.send(answer)
-            tls.end(sock)
+            tls.part(sock)
         return True
 
     def enqueue_req(self, conn: _Connection) -> None:

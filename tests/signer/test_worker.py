@@ -1,5 +1,6 @@
 """The processes of a signer, as the system sees them."""
 
+import signal
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -44,3 +45,12 @@ def test_a_process_tells_again_and_again_that_it_lives(tmp_path):
 
         assert signer.get("/livez").status == HTTPStatus.OK
         wait_until(lambda: told_at(worker) > first)
+
+
+def test_a_process_does_not_outlive_its_parent(tmp_path):
+    with FakeIdP() as idp, Signer(make_ca(tmp_path / "ca", idp), processes=1) as signer:
+        (worker,) = children(signer.process_id)
+
+        signer.signal(signal.SIGKILL)
+
+        wait_until(lambda: not Path(f"/proc/{worker}/cwd").exists())
