@@ -64,6 +64,19 @@ def test_all_else_goes_the_ordinary_way(unchanged, old, new):
     assert unchanged.answer(request) is None
 
 
+def test_who_asks_again_is_answered_by_what_is_known_now(unchanged):
+    first = unchanged.answer(REQUEST)
+    assert unchanged.answer(bytearray(REQUEST)) == first
+
+    newer = f'"{"cd" * 20}"'
+    unchanged.remember(newer, since=time.monotonic() + 3600)
+
+    assert unchanged.answer(REQUEST) is None
+    assert f"ETag: {newer}".encode() in unchanged.answer(request_for(8440, newer))
+    unchanged.remember(ETAG, since=time.monotonic() - MOMENT_SECONDS)
+    assert unchanged.answer(REQUEST) is None
+
+
 def test_what_was_known_a_moment_ago_is_not_known_now():
     unchanged = Unchanged()
     assert unchanged.answer(REQUEST) is None
