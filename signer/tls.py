@@ -84,16 +84,11 @@ def send(sock: socket.socket, data: bytes) -> int:
         return 0
 
 
-def part(sock: socket.socket) -> None:
-    """Say in TLS that nothing more comes: then the connection may be closed."""
+def end(sock: socket.socket) -> None:
+    """End our half of a connection, and say so in TLS; raise `OSError`."""
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(0)
         # It says the word and would wait for the other's, which need not come.
         with suppress(OSError):
             sock.unwrap()
-
-
-def end(sock: socket.socket) -> None:
-    """End our half of a connection, and say so in TLS; raise `OSError`."""
-    part(sock)
     sock.shutdown(socket.SHUT_WR)

@@ -10,6 +10,7 @@ One request a connection: there is no second one to smuggle in behind the first.
 """
 
 import logging
+import os
 import select
 import selectors
 import socket
@@ -169,23 +170,29 @@ class Worker(ThreadWorker):
 
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether there was one."""
+        server, family = self._listeners[listener]
         try:
-            server, family = self._listeners[listener]
-            # What `accept` does, less asking the listener of what kind it is.
+            # What `accept` does, less making a socket: most are answered without one.
             descriptor, client = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
-            sock = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
-            sock.settimeout(0)
-            if self.app.tls is not None and server[1] != self.app.metrics_port:
-                sock = self.app.tls.wrap(sock)
         except OSError:
-            # Gone again, before or after it was accepted; taken by another process; or
-            # no file descriptor left: then somebody has to leave first, within seconds.
+            # Gone again, or taken by another process; or no file descriptor left: then
+            # somebody has to leave first, within seconds.
             return False
+        os.set_blocking(descriptor, False)
+        speaks_tls = self.app.tls is not None and server[1] != self.app.metrics_port
         # Mostly the request is there already: then nobody has to watch for it.
-        data = tls.receive(sock, _CHUNK)
-        if data == b"" or (data is not None and self._is_unchanged(sock, data)):
-            sock.close()
+        data = None if speaks_tls else _read(descriptor)
+        if data == b"" or (data is not None and self._is_answered(descriptor, data)):
+            os.close(descriptor)
             return True
+        sock = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
+        sock.settimeout(0)
+        if speaks_tls:
+            try:
+                sock = self.app.tls.wrap(sock)
+            except OSError:
+                sock.close()
+                return True
         self.nr_conns += 1
         connection = _Connection(self.cfg, sock, client, server)
         connection.received += data or b""
@@ -193,6 +200,16 @@ class Worker(ThreadWorker):
             self.enqueue_req(connection)
         else:
             self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
+        return True
+
+    def _is_answered(self, descriptor: int, received: bytes) -> bool:
+        """Answer a host that has the newest bundle; tell whether it was one."""
+        answer = self._unchanged.answer(received)
+        if answer is None:
+            return False
+        # It fits into what the system keeps for the client. If not, they ask again.
+        with suppress(OSError):
+            os.write(descriptor, answer)
         return True
 
     def _watch(
@@ -229,15 +246,14 @@ class Worker(ThreadWorker):
         else:
             self._drop(connection)
 
-    def _is_unchanged(self, sock: socket.socket, received: bytes | bytearray) -> bool:
-        """Answer a host that has the newest bundle; tell whether it was one."""
+    def _is_unchanged(self, sock: socket.socket, received: bytearray) -> bool:
+        """Do the same for one that had to be watched, or speaks TLS."""
         answer = self._unchanged.answer(received)
         if answer is None:
             return False
-        # It fits into what the system keeps for the client. If not, they ask again.
         with suppress(OSError):
             sock.send(answer)
-            tls.part(sock)
+            tls.end(sock)
         return True
 
     def enqueue_req(self, conn: _Connection) -> None:
@@ -342,6 +358,16 @@ class Worker(ThreadWorker):
         else:
             status = _STATUS.get(type(exc), HTTPStatus.BAD_REQUEST)
         _refuse(client, addr, status, type(exc).__name__)
+
+
+def _read(descriptor: int) -> bytes | None:
+    """Return what has arrived, nothing at the end or a fault, None if it is to come."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def send_together(sock: socket.socket, answer: bytes) -> None:
