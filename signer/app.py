@@ -26,7 +26,7 @@ from signer import (
     revocations,
     trust,
 )
-from signer.bodies import LARGEST
+from signer.bodies import LARGEST_BODY
 from signer.counters import Counters
 from signer.frame import Frame
 from signer.plain import PlainWay
@@ -87,7 +87,7 @@ def create_app(
     """Return the application; nothing happens at import time."""
     app = _App(__name__, static_folder=None)
     # Refused by its declared length before anything is read.
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     # One path, one spelling: what stands before the signer may allow by path.
     app.url_map.merge_slashes = False
     app.extensions[_UNCHANGED] = Unchanged()

@@ -24,7 +24,7 @@ def text_body() -> bytes:
 
 TEXT = "text/plain"
 
-LARGEST = 32 * 1024
+LARGEST_BODY = 32 * 1024
 """In bytes; a sign request with the largest token allowed fits twice."""
 
 

@@ -20,7 +20,7 @@ from ca.issue import Caller
 from ca.messages import SignRequest, decode
 from ca.waiting import in_step
 from signer.answers import answer_of, on_the_wire
-from signer.bodies import LARGEST
+from signer.bodies import LARGEST_BODY
 from signer.certificates import PATH, issue
 from signer.exchange import CURRENT, Exchange
 from signer.frame import Frame
@@ -76,7 +76,7 @@ def parse(received: bytes | bytearray) -> Plain | None:
         or headers.get("connection", "close") not in _CONNECTION
         or _HOST.fullmatch(headers.get("host", "")) is None
         or _LENGTH.fullmatch(length) is None
-        or not int(length) == len(body) <= LARGEST
+        or not int(length) == len(body) <= LARGEST_BODY
     ):
         return None
     return Plain(body, headers.get("x-forwarded-for", ""))

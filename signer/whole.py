@@ -2,7 +2,7 @@
 
 import re
 
-from signer.bodies import LARGEST
+from signer.bodies import LARGEST_BODY
 
 LARGEST_HEAD = 24 * 1024
 """In bytes: request line and headers."""
@@ -24,6 +24,6 @@ def is_whole(received: bytes | bytearray) -> bool:
     if end > LARGEST_HEAD:
         return True
     lengths = _CONTENT_LENGTH.findall(received, 0, end)
-    if len(lengths) != 1 or int(lengths[0]) > LARGEST:
+    if len(lengths) != 1 or int(lengths[0]) > LARGEST_BODY:
         return True
     return len(received) >= end + 4 + int(lengths[0])

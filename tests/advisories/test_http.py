@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from signer.bodies import LARGEST
+from signer.bodies import LARGEST_BODY
 from signer.whole import LARGEST_HEAD
 from tests.authority import Signer, make_ca, request_of, rewrite, wait_until
 from tests.debug_signer import LINGER_SECONDS, READ_SECONDS, WRITE_SECONDS
@@ -89,8 +89,8 @@ def refused(answer: RawAnswer, status: int, code: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"[" * LARGEST,
-        b'{"a":' * (LARGEST // 5),
+        b"[" * LARGEST_BODY,
+        b'{"a":' * (LARGEST_BODY // 5),
         b'{"public_key":' + b"[" * 20_000 + b"]" * 10_000,
         b'{"public_key":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
     ],
@@ -104,7 +104,7 @@ def test_deep_json_is_refused_at_once(body, signer):
     assert time.monotonic() - began < PROMPT_SECONDS
 
 
-@pytest.mark.parametrize("size", [LARGEST + 1, 1_000_000, 20_000_000])
+@pytest.mark.parametrize("size", [LARGEST_BODY + 1, 1_000_000, 20_000_000])
 def test_a_long_body_is_refused_by_its_declared_length(size, signer):
     start = head("POST", SIGN, JSON, f"Content-Length: {size}")
 
@@ -127,7 +127,7 @@ def test_a_length_that_no_number_holds_is_refused(signer):
 
 def test_a_packed_body_is_not_unpacked(signer):
     bomb = gzip.compress(b" " * 20_000_000)
-    assert len(bomb) < LARGEST
+    assert len(bomb) < LARGEST_BODY
 
     refused(ask(signer, post(bomb, "Content-Encoding: gzip")), 400, "bad_request")
 
@@ -669,7 +669,7 @@ def memory_of(signer: Signer) -> int:
 
 def test_bad_requests_leave_nothing_behind(signer, rounds):
     bad = [
-        post(b"[" * LARGEST),
+        post(b"[" * LARGEST_BODY),
         post(b'{"a":' * 6000),
         post(b'{"public_key": "' + b"x" * 30_000 + b'"}'),
         head("POST", SIGN, "Content-Length: 1000000") + b"x" * 100_000,
@@ -699,7 +699,7 @@ def test_a_crowd_of_bad_requests_and_good_ones_at_once(signer, idp):
 
     def attack() -> None:
         while not stop.is_set():
-            exchange(signer, post(b"[" * LARGEST))
+            exchange(signer, post(b"[" * LARGEST_BODY))
 
     attackers = [threading.Thread(target=attack) for _ in range(8)]
     for attacker in attackers:

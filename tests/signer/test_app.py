@@ -24,7 +24,7 @@ from ca.errors import CAError
 from ca.messages import Discovery, Problem, SignResponse
 from signer import problems
 from signer.app import create_app
-from signer.bodies import LARGEST
+from signer.bodies import LARGEST_BODY
 from tests.authority import make_ca, opened, request_of, to_be_signed_in
 from tests.fakes import NOW, FakeIdP
 
@@ -330,7 +330,7 @@ def test_a_compressed_body_is_never_unpacked(encoding, client, idp):
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_is_parsed(client):
-    body = b"{" * (LARGEST + 1)
+    body = b"{" * (LARGEST_BODY + 1)
 
     answer = client.post(SIGN, data=body, content_type="application/json")
 
@@ -353,7 +353,7 @@ def test_a_body_of_undeclared_length_is_refused_before_it_is_read(client, idp):
 
 
 def test_the_longest_body_is_parsed(client):
-    body = b"{}".ljust(LARGEST)
+    body = b"{}".ljust(LARGEST_BODY)
 
     answer = client.post(SIGN, data=body, content_type="application/json")
 

@@ -8,7 +8,7 @@ from gunicorn.http import RequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signer.bodies import LARGEST
+from signer.bodies import LARGEST_BODY
 from signer.whole import LARGEST_HEAD, is_whole
 from tests.raw_http import get, head, post
 
@@ -37,7 +37,7 @@ def test_the_parser_finds_in_a_whole_request_all_that_it_wants(body):
         head("POST", "/", "Content-Length: 5", "Content-Length: 5"),
         head("POST", "/", "Content-Length: five"),
         head("POST", "/", "Content-Length: 9999999999"),
-        head("POST", "/", f"Content-Length: {LARGEST + 1}"),
+        head("POST", "/", f"Content-Length: {LARGEST_BODY + 1}"),
         head("POST", "/", "Transfer-Encoding: chunked"),
         b"x" * (LARGEST_HEAD + 1),
         get("/", "X: " + "y" * LARGEST_HEAD),
