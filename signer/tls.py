@@ -1,9 +1,8 @@
-"""TLS on a listener of ours: the files as they are now, and sockets that never wait."""
+"""TLS on a listener of ours: the certificate and key in the files as they are now."""
 
 import logging
 import socket
 import ssl
-from contextlib import suppress
 from pathlib import Path
 
 from ca.endpoints import TLSFiles, open_tls
@@ -56,39 +55,3 @@ def _state_of(file: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (stat.st_ino, stat.st_mtime_ns)
-
-
-def receive(sock: socket.socket, most: int) -> bytes | None:
-    """Return what has arrived, nothing at the end or a fault, None if it is to come.
-
-    Reading goes on with the handshake, too.
-    """
-    try:
-        data = sock.recv(most)
-        # What TLS has unpacked already, no poller tells of.
-        while isinstance(sock, ssl.SSLSocket) and sock.pending():
-            data += sock.recv(most)
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return None
-    except OSError:
-        return b""
-    return data
-
-
-def send(sock: socket.socket, data: bytes) -> int:
-    """Return how much of it the system takes at once; raise `OSError`."""
-    sock.settimeout(0)
-    try:
-        return sock.send(data)
-    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        return 0
-
-
-def end(sock: socket.socket) -> None:
-    """End our half of a connection, and say so in TLS; raise `OSError`."""
-    if isinstance(sock, ssl.SSLSocket):
-        sock.settimeout(0)
-        # It says the word and would wait for the other's, which need not come.
-        with suppress(OSError):
-            sock.unwrap()
-    sock.shutdown(socket.SHUT_WR)

@@ -35,8 +35,7 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from ca.waiting import apart
-from signer import plain, tls
+from signer import plain, sockets
 from signer.answers import NO_STORE, Answer, on_the_wire
 from signer.app import plain_way_of, unchanged_of
 from signer.crews import Crews
@@ -48,9 +47,6 @@ from signer.whole import LARGEST_HEAD, is_whole
 
 READ_SECONDS = 10
 """Within which a request must have arrived, from when the connection was accepted."""
-
-WRITE_SECONDS = 10
-"""Within which a client must have taken its answer."""
 
 LINGER_SECONDS = 2
 """How long a connection stays open after the answer, so that what the client was still
@@ -65,8 +61,6 @@ MOST_CONNECTIONS = 512
 
 _ACCEPTED = 16
 """Connections, at most, that one process takes before it looks what else there is."""
-
-_CHUNK = 64 * 1024
 
 _STATUS = {
     LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -179,10 +173,11 @@ class Worker(ThreadWorker):
             # somebody has to leave first, within seconds.
             return False
         os.set_blocking(descriptor, False)
-        speaks_tls = self.app.tls is not None and server[1] != self.app.metrics_port
+        speaks_tls = self.app.tls is not None and not self._is_for_metrics(server)
         # Mostly the request is there already: then nobody has to watch for it.
-        data = None if speaks_tls else _read(descriptor)
-        if data == b"" or (data is not None and self._is_answered(descriptor, data)):
+        data = None if speaks_tls else sockets.read(descriptor)
+        write = partial(os.write, descriptor)
+        if data == b"" or (data and self._is_unchanged(data, server, write)):
             os.close(descriptor)
             return True
         sock = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
@@ -200,16 +195,6 @@ class Worker(ThreadWorker):
             self.enqueue_req(connection)
         else:
             self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
-        return True
-
-    def _is_answered(self, descriptor: int, received: bytes) -> bool:
-        """Answer a host that has the newest bundle; tell whether it was one."""
-        answer = self._unchanged.answer(received)
-        if answer is None:
-            return False
-        # It fits into what the system keeps for the client. If not, they ask again.
-        with suppress(OSError):
-            os.write(descriptor, answer)
         return True
 
     def _watch(
@@ -232,34 +217,45 @@ class Worker(ThreadWorker):
 
     def _receive(self, connection: _Connection, sock: socket.socket) -> None:
         """Take what has arrived; hand the request to a thread once it is whole."""
-        data = tls.receive(sock, _CHUNK)
+        data = sockets.receive(sock)
         if data is None:
             return
         connection.received += data
         if data and not is_whole(connection.received):
             return
         self._unwatch(connection, self.pending_conns)
-        if self._is_unchanged(sock, connection.received):
+        if self._is_unchanged(connection.received, connection.server, sock.send):
+            with suppress(OSError):
+                sockets.end(sock)
             self._drop(connection)
         elif data:
             self.enqueue_req(connection)
         else:
             self._drop(connection)
 
-    def _is_unchanged(self, sock: socket.socket, received: bytearray) -> bool:
-        """Do the same for one that had to be watched, or speaks TLS."""
+    def _is_for_metrics(self, server: Any) -> bool:
+        """Tell whether it came to the listener that serves nothing else."""
+        return bool(server[1] == self.app.metrics_port)
+
+    def _is_unchanged(
+        self,
+        received: bytes | bytearray,
+        server: Any,
+        send: Callable[[bytes], object],
+    ) -> bool:
+        """Answer a host that has the newest bundle; tell whether it was one."""
         answer = self._unchanged.answer(received)
-        if answer is None:
+        if answer is None or self._is_for_metrics(server):
             return False
+        # It fits into what the system keeps for the client. If not, they ask again.
         with suppress(OSError):
-            sock.send(answer)
-            tls.end(sock)
+            send(answer)
         return True
 
     def enqueue_req(self, conn: _Connection) -> None:
         """Have a thread work on a request: alone, or with others like it."""
         request = None
-        if conn.server[1] != self.app.metrics_port:
+        if not self._is_for_metrics(conn.server):
             request = plain.parse(conn.received)
         if request is None:
             super().enqueue_req(conn)
@@ -278,7 +274,7 @@ class Worker(ThreadWorker):
             return
         # Who has left may ask again for what was bought.
         with suppress(OSError):
-            send_together(connection.sock, answer)
+            sockets.send_together(connection.sock, answer)
 
     def _finish(self, member: _Member) -> None:
         self.finish_request(member.connection, None)
@@ -296,7 +292,7 @@ class Worker(ThreadWorker):
 
     def handle_request(self, req: Any, conn: _Connection) -> Any:
         """Answer a request; a client that does not take the answer keeps no thread."""
-        conn.sock.settimeout(WRITE_SECONDS)
+        conn.sock.settimeout(sockets.WRITE_SECONDS)
         return super().handle_request(req, conn)
 
     def finish_request(self, conn: _Connection, fs: object) -> None:
@@ -304,19 +300,19 @@ class Worker(ThreadWorker):
         del fs
         conn.sock.settimeout(0)
         try:
-            tls.end(conn.sock)
+            sockets.end(conn.sock)
         except OSError:
             self._drop(conn)
             return
         # Mostly they had all of the answer already, and have left.
-        if tls.receive(conn.sock, _CHUNK) == b"":
+        if sockets.receive(conn.sock) == b"":
             self._drop(conn)
         else:
             self._watch(conn, self.keepalived_conns, self._linger, LINGER_SECONDS)
 
     def _linger(self, connection: _Connection, sock: socket.socket) -> None:
         """Throw away what the client still sends, until it is done or late."""
-        if tls.receive(sock, _CHUNK) == b"":
+        if sockets.receive(sock) == b"":
             self._unwatch(connection, self.keepalived_conns)
             self._drop(connection)
 
@@ -358,32 +354,6 @@ class Worker(ThreadWorker):
         else:
             status = _STATUS.get(type(exc), HTTPStatus.BAD_REQUEST)
         _refuse(client, addr, status, type(exc).__name__)
-
-
-def _read(descriptor: int) -> bytes | None:
-    """Return what has arrived, nothing at the end or a fault, None if it is to come."""
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
-
-
-def send_together(sock: socket.socket, answer: bytes) -> None:
-    """Send an answer; raise `OSError`.
-
-    The system keeps what the client is slow to take. What is too much for that holds up
-    nobody else of the crew.
-    """
-    left = answer[tls.send(sock, answer) :]
-    if left:
-        apart(partial(_send_patiently, sock, left))
-
-
-def _send_patiently(sock: socket.socket, left: bytes) -> None:
-    sock.settimeout(WRITE_SECONDS)
-    sock.sendall(left)
 
 
 def _refuse(sock: socket.socket, client: Any, status: HTTPStatus, why: str) -> None:

@@ -15,7 +15,7 @@ from flask import Flask, Response
 
 from ca.authority import open_authority
 from ca.config import load_config
-from signer import worker
+from signer import sockets, worker
 from signer.request_log import log_as_json
 from signer.serve import Server
 
@@ -40,8 +40,9 @@ class DebugServer(Server):
 
 def main() -> None:
     """Serve until told to stop."""
-    for name in ("READ_SECONDS", "WRITE_SECONDS", "LINGER_SECONDS"):
-        setattr(worker, name, globals()[name])
+    worker.READ_SECONDS = READ_SECONDS
+    worker.LINGER_SECONDS = LINGER_SECONDS
+    sockets.WRITE_SECONDS = WRITE_SECONDS
     authority = open_authority(load_config(Path(sys.argv[1])))
     authority.store.close()
     log_as_json()

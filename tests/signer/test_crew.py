@@ -14,7 +14,7 @@ from ca.oidc.jwks import JWKSCache
 from ca.store import Store, TokenUse
 from ca.waiting import CREW, apart, in_step
 from signer.crew import Crew
-from signer.worker import send_together
+from signer.sockets import send_together
 from tests.fakes import FakeIdP
 from tests.ledgers import append, new_store, open_ledger, unopened_ledger
 from tests.tokens import CLIENTS

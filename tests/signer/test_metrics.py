@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 
 import pytest
 
@@ -12,6 +13,7 @@ from ca.errors import Misconfigured
 from signer.counters import Counters
 from tests.authority import (
     LOOPBACK,
+    PATIENCE_SECONDS,
     Signer,
     children,
     make_ca,
@@ -19,7 +21,9 @@ from tests.authority import (
     rewrite,
     wait_until,
 )
+from tests.bench_trust import request_for
 from tests.fakes import FakeIdP
+from tests.raw_http import rest_of
 from tests.sshd import free_port
 from tests.tls import make_certificate
 
@@ -62,6 +66,21 @@ def values(port):
     assert status == 200
     lines = [line for line in body.splitlines() if not line.startswith("#")]
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_no_host_is_told_there_that_it_has_the_newest_bundle(signer, place):
+    _, port = place
+    etag = signer.get("/v1/trust/current").headers["ETag"]
+
+    assert exchange_at(signer.port, etag).startswith(b"HTTP/1.1 304 ")
+    assert exchange_at(port, etag).startswith(b"HTTP/1.1 404 ")
+
+
+def exchange_at(port, etag):
+    """Ask as a host does."""
+    with socket.create_connection((LOOPBACK, port), PATIENCE_SECONDS) as sock:
+        sock.sendall(request_for(port, etag))
+        return rest_of(sock)
 
 
 def test_every_process_tells_what_all_have_counted(signer, place, idp):
