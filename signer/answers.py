@@ -33,8 +33,8 @@ def answer_of(message: Message, *, status: int = HTTPStatus.OK) -> Answer:
     return Answer(status, "application/json", msgspec.json.encode(message))
 
 
-def on_the_wire(answer: Answer, *, request_id: str) -> bytes:
-    """Return the whole answer as HTTP/1.1, after which the connection ends.
+def on_the_wire(answer: Answer, *, request_id: str, ends: bool = True) -> bytes:
+    """Return the whole answer as HTTP/1.1, and whether the connection ends with it.
 
     No value may have a line end in it: they are ours, and numbers.
     """
@@ -42,7 +42,7 @@ def on_the_wire(answer: Answer, *, request_id: str) -> bytes:
         f"HTTP/1.1 {answer.status:d} {HTTPStatus(answer.status).phrase}",
         f"Server: {SERVER}",
         f"Date: {http_date()}",
-        "Connection: close",
+        *(["Connection: close"] if ends else []),
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         *[f"{name}: {value}" for name, value in answer.headers.items()],

@@ -88,7 +88,6 @@ class Crews(Generic[T]):
 
     def _end(self, members: Sequence[T]) -> None:
         self._at_work = False
-        self.send()
         self._finish_all(members)
 
     def _finish_all(self, members: Sequence[T]) -> None:

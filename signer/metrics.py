@@ -24,6 +24,7 @@ from signer.problems import INTERNAL_ERROR, http_code
 
 PATH = "/metrics"
 
+CONNECTIONS = "connections"
 _GATE = "gate_failed_at"
 _CERTIFICATES = {
     "/v1/user-certificates": "user",
@@ -50,7 +51,7 @@ def new_counters(*, processes: int = 1) -> Counters:
     """Return the counters of a signer, all at 0."""
     kinds = sorted(set(_CERTIFICATES.values()))
     # Twice as many rows: a process may be there before the one it replaces is gone.
-    return Counters([*_CODES, *kinds, _GATE], rows=2 * processes)
+    return Counters([*_CODES, *kinds, _GATE, CONNECTIONS], rows=2 * processes)
 
 
 def count(counters: Counters, exchange: Exchange, status: int) -> None:
@@ -128,6 +129,11 @@ class _Collector(Collector):
             "gate_failed_timestamp_seconds",
             "When a bundle last did not pass the gate; 0 for never.",
             max(self._counters.values(_GATE)),
+        )
+        yield _gauge(
+            "connections",
+            "Connections of clients that are open.",
+            sum(self._counters.values(CONNECTIONS)),
         )
 
     def _stored(self, now: datetime) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ make the same call into `ca`, with the same frame around it (`signer.frame`).
 import re
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 
 from msgspec import Struct
 
@@ -49,7 +50,7 @@ SPECIAL = frozenset(
 """What changes how a message is read, or what is done with it."""
 
 _CONNECTION = frozenset({"close", "keep-alive"})
-"""What proxies and browsers say, and changes nothing: it ends with the answer."""
+"""What clients say of whether it is to stay; what says nothing may (RFC 9112 9.3)."""
 
 
 class Plain(Struct, frozen=True):
@@ -58,6 +59,16 @@ class Plain(Struct, frozen=True):
     body: bytes
     forwarded_for: str
     """The header of that name, or empty."""
+    may_stay: bool
+    """Whether the connection may stay for another request."""
+
+
+class Reply(Struct, frozen=True):
+    """An answer as it is sent."""
+
+    data: bytes
+    ends: bool
+    """Whether the connection ends with it, as it says itself."""
 
 
 def parse(received: bytes | bytearray) -> Plain | None:
@@ -68,18 +79,23 @@ def parse(received: bytes | bytearray) -> Plain | None:
     lines = request[1].decode("ascii").split("\r\n")[:-1]
     headers = dict([_field(line) for line in lines])
     body = bytes(received[request.end() :])
+    connection = headers.get("connection", "keep-alive")
     length = headers.get("content-length", "")
     if (
         len(headers) != len(lines)
         or not SPECIAL.isdisjoint(headers)
         or headers.get("content-type") != "application/json"
-        or headers.get("connection", "close") not in _CONNECTION
+        or connection not in _CONNECTION
         or _HOST.fullmatch(headers.get("host", "")) is None
         or _LENGTH.fullmatch(length) is None
         or not int(length) == len(body) <= LARGEST_BODY
     ):
         return None
-    return Plain(body, headers.get("x-forwarded-for", ""))
+    return Plain(
+        body,
+        forwarded_for=headers.get("x-forwarded-for", ""),
+        may_stay=connection != "close",
+    )
 
 
 def _field(line: str) -> tuple[str, str]:
@@ -97,10 +113,11 @@ class PlainWay:
         self._clock = clock
         self._frame = frame
 
-    def answer(self, plain: Plain, *, remote: str) -> bytes:
-        """Return the whole answer, after which the connection ends.
+    def answer(self, plain: Plain, *, remote: str, ends: bool) -> Reply:
+        """Return the whole answer.
 
-        `remote` is the address at the other end of the connection.
+        `remote` is the address at the other end of the connection, which is to end with
+        the answer where `ends`. It does after every refusal.
         """
         exchange = Exchange(method="POST", route=PATH, remote=remote)
         CURRENT.set(exchange)
@@ -111,7 +128,9 @@ class PlainWay:
         except Exception as error:  # noqa: BLE001 (whatever it is, it is answered)
             answer = self._frame.refuse(exchange, error)
         self._frame.end(exchange, answer.status)
-        return on_the_wire(answer, request_id=exchange.request_id)
+        ends = ends or answer.status != HTTPStatus.OK
+        data = on_the_wire(answer, request_id=exchange.request_id, ends=ends)
+        return Reply(data, ends)
 
     def _open(self, exchange: Exchange, plain: Plain) -> tuple[Caller, SignRequest]:
         caller = self._frame.admit(exchange, forwarded_for=plain.forwarded_for)

@@ -6,10 +6,13 @@ after the answer. Some twenty slow clients were enough to stop everybody else. H
 event loop reads, without waiting for anybody, and a thread gets a request that has
 arrived whole; what has not arrived after `READ_SECONDS` ends.
 
-One request a connection: there is no second one to smuggle in behind the first.
+A connection ends with the answer, but for plain requests (`signer.plain`): of these it
+is plain where they end, so none can be smuggled in behind another. Whatever has arrived
+together with a request is never read as the next.
 """
 
 import logging
+import math
 import os
 import select
 import selectors
@@ -40,13 +43,15 @@ from signer.answers import NO_STORE, Answer, on_the_wire
 from signer.app import plain_way_of, unchanged_of
 from signer.crews import Crews
 from signer.exchange import new_request_id
+from signer.metrics import CONNECTIONS
 from signer.plain import Plain
 from signer.problems import http_code, render_problem
 from signer.request_log import log_refusal
 from signer.whole import LARGEST_HEAD, is_whole
 
 READ_SECONDS = 10
-"""Within which a request must have arrived, from when the connection was accepted."""
+"""Within which a request must have arrived, from when the connection was accepted, or
+the one before was answered."""
 
 LINGER_SECONDS = 2
 """How long a connection stays open after the answer, so that what the client was still
@@ -58,6 +63,9 @@ the parent waits for thirty."""
 
 MOST_CONNECTIONS = 512
 """At once, in one process; more wait in the system's queue."""
+
+MOST_STAY = MOST_CONNECTIONS // 2
+"""With how many, at most, a process lets one stay: the rest is for who is new."""
 
 _ACCEPTED = 16
 """Connections, at most, that one process takes before it looks what else there is."""
@@ -82,6 +90,8 @@ class _Connection(TConn):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.received = bytearray()
+        self.ends = True
+        """Whether it ends with the answer."""
 
     def init(self) -> None:
         """Parse what has arrived, and never read on."""
@@ -151,6 +161,7 @@ class Worker(ThreadWorker):
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Read what has arrived, all of it, before a crew takes its share."""
         super().wait_for_and_dispatch_events(timeout)
+        self.app.counters.latest(CONNECTIONS, self.nr_conns)
         self._crews.send()
 
     def accept(self, listener: socket.socket) -> None:
@@ -216,7 +227,7 @@ class Worker(ThreadWorker):
         queue.remove(connection)
 
     def _receive(self, connection: _Connection, sock: socket.socket) -> None:
-        """Take what has arrived; hand the request to a thread once it is whole."""
+        """Take what has arrived."""
         data = sockets.receive(sock)
         if data is None:
             return
@@ -224,14 +235,32 @@ class Worker(ThreadWorker):
         if data and not is_whole(connection.received):
             return
         self._unwatch(connection, self.pending_conns)
+        if data:
+            self._take(connection)
+        else:
+            self._drop(connection)
+
+    def _take(self, connection: _Connection) -> None:
+        """Hand a request that is whole to a thread, unless no thread is needed."""
+        sock = connection.sock
         if self._is_unchanged(connection.received, connection.server, sock.send):
             with suppress(OSError):
                 sockets.end(sock)
             self._drop(connection)
-        elif data:
-            self.enqueue_req(connection)
         else:
+            self.enqueue_req(connection)
+
+    def _read_next(self, connection: _Connection) -> None:
+        """Begin to read the next request on a connection."""
+        data = sockets.receive(connection.sock)
+        if data == b"":
             self._drop(connection)
+            return
+        connection.received = bytearray(data or b"")
+        if is_whole(connection.received):
+            self._take(connection)
+        else:
+            self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
 
     def _is_for_metrics(self, server: Any) -> bool:
         """Tell whether it came to the listener that serves nothing else."""
@@ -265,19 +294,36 @@ class Worker(ThreadWorker):
     def _answer(self, member: _Member) -> None:
         """Answer a plain request, as one of a crew."""
         connection, request = member
+        connection.ends = True
         try:
-            answer = plain_way_of(self.wsgi).answer(
-                request, remote=connection.client[0]
+            reply = plain_way_of(self.wsgi).answer(
+                request,
+                remote=connection.client[0],
+                ends=not (request.may_stay and self._may_stay()),
             )
         except Exception as error:  # noqa: BLE001 (it ends here)
             self.handle_error(None, connection.sock, connection.client, error)
             return
         # Who has left may ask again for what was bought.
         with suppress(OSError):
-            sockets.send_together(connection.sock, answer)
+            sockets.send_together(connection.sock, reply.data)
+            connection.ends = reply.ends
+
+    def _may_stay(self) -> bool:
+        """Tell whether one of the connections may stay for another request.
+
+        Not where this process has more than its share of them: whoever is sent away
+        comes back to the one that is free first.
+        """
+        every = sum(self.app.counters.values(CONNECTIONS))
+        share = math.ceil(every / self.cfg.workers)
+        return bool(self.alive and self.nr_conns <= min(share, MOST_STAY))
 
     def _finish(self, member: _Member) -> None:
-        self.finish_request(member.connection, None)
+        if member.connection.ends:
+            self.finish_request(member.connection, None)
+        else:
+            self._read_next(member.connection)
 
     def handle(self, conn: _Connection) -> bool:
         """Work on a request, in a thread. The connection ends with the answer."""

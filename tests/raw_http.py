@@ -91,9 +91,19 @@ def get(path: str, *headers: str) -> bytes:
     return head("GET", path, *headers)
 
 
-def post(body: bytes, *headers: str, path: str = "/v1/user-certificates") -> bytes:
-    """Return a request with a JSON body."""
-    json = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+def post(
+    body: bytes,
+    *headers: str,
+    path: str = "/v1/user-certificates",
+    connection: str | None = "close",
+) -> bytes:
+    """Return a request with a JSON body, after which `connection` is to end.
+
+    None to say nothing of that: then it may stay.
+    """
+    json = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    if connection is not None:
+        json.append(f"Connection: {connection}")
     return head("POST", path, *json, *headers) + body
 
 

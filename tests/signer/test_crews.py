@@ -33,8 +33,9 @@ class Loop:
         return self._deferred.qsize()
 
     def turn(self):
-        """Do the next thing that a crew leaves to the loop."""
+        """Do the next thing that a crew leaves to the loop, and send the next crew."""
         self._deferred.get(timeout=60)()
+        self.crews.send()
 
 
 @pytest.fixture

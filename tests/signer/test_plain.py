@@ -21,7 +21,7 @@ from tests.raw_http import ask, head, post
 
 CLIENT, SERVER = ("192.0.2.1", 4711), ("192.0.2.2", 8440)
 BODY = b'{"some": "thing"}'
-PLAIN = post(BODY, "User-Agent: curl/7.88.1", "Accept: */*")
+PLAIN = post(BODY, "User-Agent: curl/7.88.1", "Accept: */*", connection=None)
 
 
 def read_by_gunicorn(received) -> Any:
@@ -95,9 +95,16 @@ def test_what_is_read_at_all_is_read_as_gunicorn_reads_it(headers):
         assert_alike(received)
 
 
-@pytest.mark.parametrize("said", ["close", "keep-alive"])
-def test_what_proxies_say_of_the_connection_changes_nothing(said):
-    assert_alike(post(BODY, f"Connection: {said}"))
+@pytest.mark.parametrize(
+    ("said", "stays"), [("close", False), ("keep-alive", True), (None, True)]
+)
+def test_a_connection_may_stay_unless_the_client_says_otherwise(said, stays):
+    message = post(BODY, connection=said)
+    request = plain.parse(message)
+
+    assert_alike(message)
+    assert request is not None
+    assert request.may_stay is stays
 
 
 def test_no_head_is_longer_than_the_ordinary_way_allows():
