@@ -285,7 +285,7 @@ def decode(body: bytes, as_type: type[M]) -> M:
         message = msgspec.json.decode(body, type=as_type)
         # Of a member named twice msgspec takes the last, and whoever looked at the
         # request before us may have taken the first (RFC 8259 section 4).
-        json.loads(body, object_pairs_hook=_refuse_repeats)
+        _EACH_ONCE.decode(body.decode())
     except (ValueError, RecursionError) as error:
         # msgspec names the field and the rule, never the value that was sent; but for
         # an unknown field the name was sent, too, and may be anything.
@@ -300,3 +300,6 @@ _LONG_NAME = re.compile(r"`[^`]{41,}`")
 def _refuse_repeats(members: list[tuple[str, object]]) -> None:
     if len({name for name, _ in members}) != len(members):
         raise ValueError("a member is named twice")
+
+
+_EACH_ONCE = json.JSONDecoder(object_pairs_hook=_refuse_repeats)
