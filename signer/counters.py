@@ -3,7 +3,7 @@
 One piece of memory, made before the first fork: a row for each process, a column for
 each thing that is counted. A process writes to its own row alone, so nothing is locked
 between processes, and one that is killed leaves what it counted. The next one in its
-place goes on from there: no counter ever goes back while the signer lives.
+place goes on from there: what is counted never goes back while the signer lives.
 """
 
 import mmap

@@ -1,8 +1,8 @@
 """`GET /metrics`, on a listener of its own: what monitoring asks a signer.
 
 Whichever process is asked answers for all. What is in the database is read from there,
-the same at every signer; what is counted is this signer's, since it was started. There
-is nobody's name in it, and no address.
+the same at every signer; what is counted is this signer's, since it was started, and so
+are the connections that are open. There is nobody's name in it, and no address.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -44,7 +44,6 @@ def receive(sock: socket.socket) -> bytes | None:
 
 def _send(sock: socket.socket, data: bytes) -> int:
     """Return how much of it the system takes at once; raise `OSError`."""
-    sock.settimeout(0)
     try:
         return sock.send(data)
     except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -62,10 +61,10 @@ def end(sock: socket.socket) -> None:
 
 
 def send_together(sock: socket.socket, answer: bytes) -> None:
-    """Send an answer; raise `OSError`.
+    """Send an answer on a socket that does not block; raise `OSError`.
 
     The system keeps what the client is slow to take. What is too much for that holds up
-    nobody else of the crew.
+    nobody else of the crew; the socket blocks afterwards.
     """
     left = answer[_send(sock, answer) :]
     if left:

@@ -6,9 +6,9 @@ after the answer. Some twenty slow clients were enough to stop everybody else. H
 event loop reads, without waiting for anybody, and a thread gets a request that has
 arrived whole; what has not arrived after `READ_SECONDS` ends.
 
-A connection ends with the answer, but for plain requests (`signer.plain`): of these it
-is plain where they end, so none can be smuggled in behind another. Whatever has arrived
-together with a request is never read as the next.
+A connection ends with the answer, unless that was a certificate for a plain request
+(`signer.plain`): of such a one there is no doubt where it ends, so no other can be
+smuggled in behind it.
 """
 
 import logging
@@ -92,6 +92,18 @@ class _Connection(TConn):
         self.received = bytearray()
         self.ends = True
         """Whether it ends with the answer."""
+        self.stayed = False
+        """Whether it has had an answer already."""
+
+    def add(self, data: bytes) -> None:
+        """Add what has arrived of a request.
+
+        Some end a body with one more line, which begins no request (RFC 9112 section
+        2.2). An answer to it would pass for the one to the next.
+        """
+        self.received += data
+        while self.stayed and self.received.startswith(b"\r\n"):
+            del self.received[:2]
 
     def init(self) -> None:
         """Parse what has arrived, and never read on."""
@@ -116,6 +128,7 @@ class Worker(ThreadWorker):
 
     _look_at = 0.0
     _looks_around = True
+    _sends_one_away = False
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -130,7 +143,9 @@ class Worker(ThreadWorker):
         self._listeners = {
             sock: (sock.getsockname(), int(sock.family)) for sock in self.sockets
         }
+        self.app.counters.latest(CONNECTIONS, 0)
         super().run()
+        self.app.counters.latest(CONNECTIONS, 0)
 
     def notify(self) -> None:
         """Tell the parent that we live: at each turn, it would be told too often."""
@@ -161,8 +176,15 @@ class Worker(ThreadWorker):
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Read what has arrived, all of it, before a crew takes its share."""
         super().wait_for_and_dispatch_events(timeout)
-        self.app.counters.latest(CONNECTIONS, self.nr_conns)
+        self._compare_with_others()
         self._crews.send()
+
+    def _compare_with_others(self) -> None:
+        """Tell the other processes how many connections this one has, and look."""
+        counters = self.app.counters
+        counters.latest(CONNECTIONS, self.nr_conns)
+        share = math.ceil(sum(counters.values(CONNECTIONS)) / self.cfg.workers)
+        self._sends_one_away = self.nr_conns > share
 
     def accept(self, listener: socket.socket) -> None:
         """Accept who waits to be, and begin to read from them.
@@ -215,7 +237,6 @@ class Worker(ThreadWorker):
         callback: Callable[[_Connection, socket.socket], None],
         seconds: float,
     ) -> None:
-        connection.sock.settimeout(0)
         connection.timeout = time.monotonic() + seconds
         queue.append(connection)
         self.poller.register(
@@ -231,16 +252,16 @@ class Worker(ThreadWorker):
         data = sockets.receive(sock)
         if data is None:
             return
-        connection.received += data
+        connection.add(data)
         if data and not is_whole(connection.received):
             return
         self._unwatch(connection, self.pending_conns)
         if data:
-            self._take(connection)
+            self._hand_on(connection)
         else:
             self._drop(connection)
 
-    def _take(self, connection: _Connection) -> None:
+    def _hand_on(self, connection: _Connection) -> None:
         """Hand a request that is whole to a thread, unless no thread is needed."""
         sock = connection.sock
         if self._is_unchanged(connection.received, connection.server, sock.send):
@@ -252,13 +273,16 @@ class Worker(ThreadWorker):
 
     def _read_next(self, connection: _Connection) -> None:
         """Begin to read the next request on a connection."""
+        connection.sock.settimeout(0)
+        connection.ends = connection.stayed = True
+        connection.received.clear()
         data = sockets.receive(connection.sock)
         if data == b"":
             self._drop(connection)
             return
-        connection.received = bytearray(data or b"")
+        connection.add(data or b"")
         if is_whole(connection.received):
-            self._take(connection)
+            self._hand_on(connection)
         else:
             self._watch(connection, self.pending_conns, self._receive, READ_SECONDS)
 
@@ -294,12 +318,11 @@ class Worker(ThreadWorker):
     def _answer(self, member: _Member) -> None:
         """Answer a plain request, as one of a crew."""
         connection, request = member
-        connection.ends = True
         try:
             reply = plain_way_of(self.wsgi).answer(
                 request,
                 remote=connection.client[0],
-                ends=not (request.may_stay and self._may_stay()),
+                ends=not (request.may_stay and self._lets_stay()),
             )
         except Exception as error:  # noqa: BLE001 (it ends here)
             self.handle_error(None, connection.sock, connection.client, error)
@@ -309,15 +332,16 @@ class Worker(ThreadWorker):
             sockets.send_together(connection.sock, reply.data)
             connection.ends = reply.ends
 
-    def _may_stay(self) -> bool:
-        """Tell whether one of the connections may stay for another request.
+    def _lets_stay(self) -> bool:
+        """Let a connection stay, or send it away.
 
-        Not where this process has more than its share of them: whoever is sent away
-        comes back to the one that is free first.
+        Where this process has more than its share of them, one is sent away at each
+        turn of the loop, and comes back to the process that is free first.
         """
-        every = sum(self.app.counters.values(CONNECTIONS))
-        share = math.ceil(every / self.cfg.workers)
-        return bool(self.alive and self.nr_conns <= min(share, MOST_STAY))
+        if self._sends_one_away:
+            self._sends_one_away = False
+            return False
+        return bool(self.alive and self.nr_conns <= MOST_STAY)
 
     def _finish(self, member: _Member) -> None:
         if member.connection.ends:
@@ -371,12 +395,20 @@ class Worker(ThreadWorker):
         patience = 0 if self.alive else READ_SECONDS - LINGER_SECONDS
         for connection in list(self.pending_conns):
             late = 0 if connection.received else patience
-            if connection.timeout <= now + late:
-                self._unwatch(connection, self.pending_conns)
-                if connection.received:
-                    status = HTTPStatus.REQUEST_TIMEOUT
-                    _refuse(connection.sock, connection.client, status, "slow")
-                self._drop(connection)
+            if connection.timeout > now + late:
+                continue
+            if connection.received:
+                status = HTTPStatus.REQUEST_TIMEOUT
+                _refuse(connection.sock, connection.client, status, "slow")
+            elif self._has_come(connection):
+                continue
+            self._unwatch(connection, self.pending_conns)
+            self._drop(connection)
+
+    def _has_come(self, connection: _Connection) -> bool:
+        """Take what came in the last moment; tell whether something did."""
+        self._receive(connection, connection.sock)
+        return bool(connection.received) or connection not in self.pending_conns
 
     def _drop(self, connection: _Connection) -> None:
         self.nr_conns -= 1

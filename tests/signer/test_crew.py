@@ -181,6 +181,7 @@ def test_what_may_take_long_holds_up_nobody_else(ledger, store, others):
 
 def test_who_is_slow_to_take_an_answer_holds_up_nobody_else(others):
     ours, client = socket.socketpair()
+    ours.settimeout(0)
     answer, done = bytes(5_000_000), []
     with ours, client:
         crew = Crew(others)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from ca.store.sqlite import Turns
+from signer.crews import ASIDE_SECONDS
 from signer.worker import MOST_STAY
 from tests.authority import (
     LOOPBACK,
@@ -155,6 +156,19 @@ def test_what_comes_before_the_answer_has_to_wait_for_it(idp, tmp_path):
     assert b'"corp:grace@example.com"' in second
 
 
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r\n\r\n"])
+def test_a_line_behind_a_body_begins_no_request(ends, idp, signer):
+    with proxy(signer) as connection:
+        ask(connection, request_of(idp))
+        connection.sock.sendall(ends)
+        time.sleep(0.1)
+
+        status, _ = ask(connection, request_of(idp))
+        assert status == HTTPStatus.OK
+        connection.sock.sendall(ends)
+        assert rest_of(connection.sock) == b""
+
+
 def test_the_next_request_may_come_in_pieces(idp, signer):
     message = post(msgspec.json.encode(request_of(idp)))
     with proxy(signer) as connection:
@@ -214,6 +228,34 @@ def test_a_signer_that_is_told_to_stop_waits_for_nobody_to_ask_again(idp, tmp_pa
 
         assert time.monotonic() - began < PATIENCE_SECONDS / 4
         assert rest_of(connection.sock) == b""
+
+
+def test_what_has_come_when_a_process_is_to_stop_is_answered(idp, tmp_path):
+    config_file = make_ca(tmp_path / "ca", idp)
+    turns = Turns(config_file.with_name("daypass.db"), seconds=PATIENCE_SECONDS)
+    with (
+        Signer(config_file, command=DEBUG) as signer,
+        proxy(signer) as connection,
+        connect(signer) as busy,
+    ):
+        (worker,) = children(signer.process_id)
+        ask(connection, request_of(idp))
+        # Long enough that it would be late when there is nothing to wait for.
+        time.sleep(READ_SECONDS / 2)
+        with turns.take():
+            busy.sendall(post(msgspec.json.encode(request_of(idp))))
+            time.sleep(ASIDE_SECONDS / 5)
+            # The loop stands aside for a crew that waits for us.
+            body = msgspec.json.encode(request_of(idp, "grace"))
+            connection.request("POST", PATH, body, JSON)
+            os.kill(worker, signal.SIGTERM)
+            time.sleep(2 * ASIDE_SECONDS)
+
+        answer = connection.getresponse()
+        assert answer.status == HTTPStatus.OK
+        answer.read()
+        assert not stays(connection)
+        assert one_answer(rest_of(busy)).status == HTTPStatus.OK
 
 
 def connections_of(process, signer):
