@@ -7,11 +7,12 @@
                                     SQLite with one, at 32 connections
 
 A signer as `ca-admin init` sets it up, on loopback, asked by wrk with tokens of a
-client that binds none, each used once. Load generator, signer and database share the
-machine, so wrk's work counts against us. Floor and loads take turns, and each load is
-compared with the better of the floors before and after it: a machine's speed drifts by
-a third within minutes, and where something else disturbed one floor, that must not
-flatter us. The median of the rounds is what counts.
+client that binds none, each used once; it keeps its connections, which the signer lets
+it. Load generator, signer and database share the machine, so wrk's work counts against
+us. Floor and loads take turns, and each load is compared with the better of the floors
+before and after it: a machine's speed drifts by a third within minutes, and where
+something else disturbed one floor, that must not flatter us. The median of the rounds
+is what counts.
 """
 
 import json

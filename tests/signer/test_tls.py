@@ -8,7 +8,9 @@ import struct
 import subprocess
 import sys
 import time
+from http.client import HTTPSConnection
 
+import msgspec
 import pytest
 
 from ca.authority import open_authority
@@ -27,6 +29,8 @@ from tests.authority import (
 )
 from tests.fakes import FakeIdP
 from tests.tls import make_certificate
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,22 @@ def use(config_file, certificate, key):
 
 def test_a_certificate_is_issued_over_tls(idp, signer):
     assert signer.sign(request_of(idp)).certificate.principals == ("ada",)
+
+
+def test_a_connection_stays_over_tls_too(idp, signer, certificate):
+    context = ssl.create_default_context(cafile=certificate)
+    connection = HTTPSConnection(LOOPBACK, signer.port, context=context)
+    with contextlib.closing(connection):
+        connection.connect()
+        greeted = connection.sock
+        for _ in range(3):
+            body = msgspec.json.encode(request_of(idp))
+            connection.request("POST", "/v1/user-certificates", body, JSON)
+            answer = connection.getresponse()
+            answer.read()
+
+            assert answer.status == 200
+            assert connection.sock is greeted
 
 
 def run_setup(signer, **environment):
