@@ -23,7 +23,7 @@ from ca.config import Config, load_config
 from ca.signing_key import SigningKey
 from ca.store import Appended, Draft, Seen
 from signer.app import plain_way_of
-from signer.plain import Plain, PlainWay
+from signer.plain import Plain, PlainWay, Reply
 from signer.request_log import log_as_json
 from signer.serve import Server
 
@@ -144,8 +144,8 @@ def _before_the_answer(app: "WSGIApplication", fuse: Fuse) -> "WSGIApplication":
 def _wrap_plain_way(plain_way: PlainWay, fuse: Fuse) -> None:
     answer = plain_way.answer
 
-    def crashing_answer(plain: Plain, *, remote: str) -> bytes:
-        answered = answer(plain, remote=remote)
+    def crashing_answer(plain: Plain, *, remote: str, ends: bool) -> Reply:
+        answered = answer(plain, remote=remote, ends=ends)
         fuse.reach("before the answer")
         return answered
 
