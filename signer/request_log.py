@@ -11,10 +11,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from signer.exchange import CURRENT, UNKNOWN, Exchange
 
 _log = logging.getLogger("daypass.request")
-_encode = json.JSONEncoder(default=str).encode
+_DELETE = "\x7f"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -40,9 +42,20 @@ class JSONFormatter(logging.Formatter):
         return _encode(line)
 
 
+def _encode(line: dict[str, Any]) -> str:
+    """Render as JSON without a character that a terminal could take for a command."""
+    try:
+        text = msgspec.json.encode(line).decode("ascii")
+    except (TypeError, UnicodeError):
+        text = _DELETE
+    # Escapes all of them, and takes several times as long.
+    return json.dumps(line, default=str) if _DELETE in text else text
+
+
 def log_as_json() -> None:
     """Send all logging of this process to standard error, as JSON lines."""
     # None of them is in a line: a record need not look for them.
+    logging._srcfile = None  # noqa: SLF001 (as the logging HOWTO has it)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
