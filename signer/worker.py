@@ -129,6 +129,7 @@ class Worker(ThreadWorker):
     _look_at = 0.0
     _looks_around = True
     _sends_one_away = False
+    _sent_one_away = False
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -189,8 +190,12 @@ class Worker(ThreadWorker):
     def accept(self, listener: socket.socket) -> None:
         """Accept who waits to be, and begin to read from them.
 
-        One by one, but for those that a crew will work on together.
+        One by one, but for those that a crew will work on together. Who was sent away
+        is left to another process, for as long as a crew of ours takes.
         """
+        if self._crews.waiting and self._sent_one_away:
+            self._sent_one_away = False
+            return
         for _ in range(min(_ACCEPTED, MOST_CONNECTIONS - self.nr_conns)):
             if not self._accept_one(listener) or not self._crews.waiting:
                 break
@@ -340,6 +345,7 @@ class Worker(ThreadWorker):
         """
         if self._sends_one_away:
             self._sends_one_away = False
+            self._sent_one_away = True
             return False
         return bool(self.alive and self.nr_conns <= MOST_STAY)
 
