@@ -48,8 +48,10 @@ def _encode(line: dict[str, Any]) -> str:
         text = msgspec.json.encode(line).decode("ascii")
     except (TypeError, UnicodeError):
         text = _DELETE
+    if _DELETE not in text:
+        return text
     # Escapes all of them, and takes several times as long.
-    return json.dumps(line, default=str) if _DELETE in text else text
+    return json.dumps(line, default=str, separators=(",", ":"))
 
 
 def log_as_json() -> None:
