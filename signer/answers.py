@@ -33,8 +33,8 @@ def answer_of(message: Message, *, status: int = HTTPStatus.OK) -> Answer:
     return Answer(status, "application/json", msgspec.json.encode(message))
 
 
-def on_the_wire(answer: Answer, *, request_id: str, ends: bool = True) -> bytes:
-    """Return the whole answer as HTTP/1.1, and whether the connection ends with it.
+def on_the_wire(answer: Answer, *, request_id: str, ends: bool) -> bytes:
+    """Return the whole answer as HTTP/1.1, which says so where the connection `ends`.
 
     No value may have a line end in it: they are ours, and numbers.
     """

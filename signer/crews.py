@@ -56,7 +56,11 @@ class Crews(Generic[T]):
         self.waiting.append(request)
 
     def send(self) -> None:
-        """Have a crew work on what waits, unless one is at work already."""
+        """Have a crew work on what waits, unless one is at work already.
+
+        To be called at each turn of the loop, once all has been read: no crew begins by
+        itself where another one ends, or those that come back at once would go first.
+        """
         if self.waiting and not self._at_work:
             self._at_work = True
             count = min(len(self.waiting), MOST)

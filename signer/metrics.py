@@ -21,10 +21,10 @@ from ca.hosts.states import HostState, state_of
 from signer.counters import Counters
 from signer.exchange import Exchange
 from signer.problems import INTERNAL_ERROR, http_code
+from signer.share import CONNECTIONS
 
 PATH = "/metrics"
 
-CONNECTIONS = "connections"
 _GATE = "gate_failed_at"
 _CERTIFICATES = {
     "/v1/user-certificates": "user",
@@ -132,7 +132,7 @@ class _Collector(Collector):
         )
         yield _gauge(
             "connections",
-            "Connections of clients that are open.",
+            "Connections that are open, those for metrics, too.",
             sum(self._counters.values(CONNECTIONS)),
         )
 

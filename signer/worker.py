@@ -11,8 +11,6 @@ A connection ends with the answer, unless that was a certificate for a plain req
 smuggled in behind it.
 """
 
-import logging
-import math
 import os
 import select
 import selectors
@@ -27,26 +25,14 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from gunicorn.http import RequestParser
-from gunicorn.http.errors import (
-    ExpectationFailed,
-    InvalidResponseHeader,
-    InvalidResponseHeaderName,
-    LimitRequestHeaders,
-    LimitRequestLine,
-    ParseException,
-    UnsupportedTransferCoding,
-)
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from signer import plain, sockets
-from signer.answers import NO_STORE, Answer, on_the_wire
+from signer import no_request, plain, sockets
 from signer.app import plain_way_of, unchanged_of
 from signer.crews import Crews
-from signer.exchange import new_request_id
-from signer.metrics import CONNECTIONS
 from signer.plain import Plain
-from signer.problems import http_code, render_problem
-from signer.request_log import log_refusal
+from signer.share import Share
 from signer.whole import LARGEST_HEAD, is_whole
 
 READ_SECONDS = 10
@@ -70,16 +56,7 @@ MOST_STAY = MOST_CONNECTIONS // 2
 _ACCEPTED = 16
 """Connections, at most, that one process takes before it looks what else there is."""
 
-_STATUS = {
-    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-}
-
 _Queue = deque["_Connection"]
-
-_log = logging.getLogger(__name__)
 
 
 class _Connection(TConn):
@@ -128,8 +105,6 @@ class Worker(ThreadWorker):
 
     _look_at = 0.0
     _looks_around = True
-    _sends_one_away = False
-    _sent_one_away = False
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -144,9 +119,8 @@ class Worker(ThreadWorker):
         self._listeners = {
             sock: (sock.getsockname(), int(sock.family)) for sock in self.sockets
         }
-        self.app.counters.latest(CONNECTIONS, 0)
+        self._share = Share(self.app.counters, processes=self.cfg.workers)
         super().run()
-        self.app.counters.latest(CONNECTIONS, 0)
 
     def notify(self) -> None:
         """Tell the parent that we live: at each turn, it would be told too often."""
@@ -177,24 +151,16 @@ class Worker(ThreadWorker):
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Read what has arrived, all of it, before a crew takes its share."""
         super().wait_for_and_dispatch_events(timeout)
-        self._compare_with_others()
+        self._share.compare(self.nr_conns)
         self._crews.send()
-
-    def _compare_with_others(self) -> None:
-        """Tell the other processes how many connections this one has, and look."""
-        counters = self.app.counters
-        counters.latest(CONNECTIONS, self.nr_conns)
-        share = math.ceil(sum(counters.values(CONNECTIONS)) / self.cfg.workers)
-        self._sends_one_away = self.nr_conns > share
 
     def accept(self, listener: socket.socket) -> None:
         """Accept who waits to be, and begin to read from them.
 
-        One by one, but for those that a crew will work on together. Who was sent away
-        is left to another process, for as long as a crew of ours takes.
+        One by one, but for those that a crew will work on together.
         """
-        if self._crews.waiting and self._sent_one_away:
-            self._sent_one_away = False
+        # While a crew of ours works, another process has time to take it.
+        if self._crews.waiting and self._share.leaves_next():
             return
         for _ in range(min(_ACCEPTED, MOST_CONNECTIONS - self.nr_conns)):
             if not self._accept_one(listener) or not self._crews.waiting:
@@ -327,7 +293,7 @@ class Worker(ThreadWorker):
             reply = plain_way_of(self.wsgi).answer(
                 request,
                 remote=connection.client[0],
-                ends=not (request.may_stay and self._lets_stay()),
+                ends=not (request.may_stay and self._may_stay()),
             )
         except Exception as error:  # noqa: BLE001 (it ends here)
             self.handle_error(None, connection.sock, connection.client, error)
@@ -337,17 +303,13 @@ class Worker(ThreadWorker):
             sockets.send_together(connection.sock, reply.data)
             connection.ends = reply.ends
 
-    def _lets_stay(self) -> bool:
-        """Let a connection stay, or send it away.
-
-        Where this process has more than its share of them, one is sent away at each
-        turn of the loop, and comes back to the process that is free first.
-        """
-        if self._sends_one_away:
-            self._sends_one_away = False
-            self._sent_one_away = True
-            return False
-        return bool(self.alive and self.nr_conns <= MOST_STAY)
+    def _may_stay(self) -> bool:
+        """Tell whether this process keeps a connection for another request."""
+        return (
+            bool(self.alive)
+            and self.nr_conns <= MOST_STAY
+            and not self._share.sends_away()
+        )
 
     def _finish(self, member: _Member) -> None:
         if member.connection.ends:
@@ -405,7 +367,7 @@ class Worker(ThreadWorker):
                 continue
             if connection.received:
                 status = HTTPStatus.REQUEST_TIMEOUT
-                _refuse(connection.sock, connection.client, status, "slow")
+                no_request.refuse(connection.sock, connection.client, status, "slow")
             elif self._has_come(connection):
                 continue
             self._unwatch(connection, self.pending_conns)
@@ -423,38 +385,6 @@ class Worker(ThreadWorker):
     def handle_error(
         self, req: object, client: socket.socket, addr: Any, exc: BaseException
     ) -> None:
-        """Answer what is no request, or a fault, without a word of what was sent.
-
-        Gunicorn would put the request line or the header into its log, and both may
-        hold a token.
-        """
+        """Answer what is no request, or a fault of ours."""
         del req
-        ours = not isinstance(exc, ParseException) or isinstance(
-            exc, (InvalidResponseHeader, InvalidResponseHeaderName)
-        )
-        if ours:
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            _log.error("a fault of ours", exc_info=exc)
-        else:
-            status = _STATUS.get(type(exc), HTTPStatus.BAD_REQUEST)
-        _refuse(client, addr, status, type(exc).__name__)
-
-
-def _refuse(sock: socket.socket, client: Any, status: HTTPStatus, why: str) -> None:
-    """Answer with a problem document, if the client takes it at once; log the refusal.
-
-    `why` is a word of ours or the name of a class, never what was sent.
-    """
-    request_id = new_request_id()
-    code = http_code(status)
-    body = render_problem(
-        status,
-        code=code,
-        detail=f"not a request that HTTP/1.1 and our limits allow ({why})",
-        request_id=request_id,
-    )
-    answer = Answer(status, "application/problem+json", body, NO_STORE)
-    sock.settimeout(0)
-    with suppress(OSError):
-        sock.sendall(on_the_wire(answer, request_id=request_id))
-    log_refusal(request_id, status=status, code=code, why=why, address=client[0])
+        no_request.refuse_for(exc, client, addr)

@@ -23,7 +23,7 @@ from tests.authority import (
 )
 from tests.bench_trust import request_for
 from tests.fakes import FakeIdP
-from tests.raw_http import rest_of
+from tests.raw_http import connections, rest_of
 from tests.sshd import free_port
 from tests.tls import make_certificate
 
@@ -174,6 +174,25 @@ def test_the_listener_has_an_address_of_its_own(tmp_path, idp, listen):
 
     with pytest.raises(Misconfigured, match=r"server\.metrics_listen"):
         load_config(config_file)
+
+
+def test_connections_are_told_until_they_end_or_their_process_does(tmp_path, idp):
+    config_file, port = make_ca(tmp_path / "ca", idp), free_port()
+    rewrite(config_file, {LISTEN: f'metrics_listen = "{LOOPBACK}:{port}"'})
+
+    def told():
+        return values(port)["daypass_connections"]
+
+    with Signer(config_file) as signer:
+        with connections(signer, 3):
+            wait_until(lambda: told() == 3 + 1)  # and the one that asks
+        wait_until(lambda: told() == 1)
+        with connections(signer, 3):
+            wait_until(lambda: told() == 3 + 1)
+            (worker,) = children(signer.process_id)
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: children(signer.process_id) not in ([], [worker]))
+            wait_until(lambda: told() == 1)
 
 
 # --- Counters ---------------------------------------------------------------------
