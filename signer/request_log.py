@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,13 +45,11 @@ class JSONFormatter(logging.Formatter):
 
 def _encode(line: dict[str, Any]) -> str:
     """Render as JSON without a character that a terminal could take for a command."""
-    try:
+    with suppress(TypeError, UnicodeError):
         text = msgspec.json.encode(line).decode("ascii")
-    except (TypeError, UnicodeError):
-        text = _DELETE
-    if _DELETE not in text:
-        return text
-    # Escapes all of them, and takes several times as long.
+        if _DELETE not in text:
+            return text
+    # Writes whatever there is, all of it in ASCII, and takes several times as long.
     return json.dumps(line, default=str, separators=(",", ":"))
 
 
