@@ -64,7 +64,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-config --custom-compile-command 'make lock'
 
 system:
-	@tests/setup.sh ssh ssh-keygen sshd strace postgres plink sudo doas busybox csh \
+	@tests/setup.sh ssh ssh-keygen sshd strace postgres nginx plink sudo doas busybox csh \
 		chromium zsh fish cloud-init /usr/lib/openssh/regress/netcat >/dev/null
 
 .venv/ready: pyproject.toml requirements.txt

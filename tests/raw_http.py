@@ -3,9 +3,10 @@
 import io
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -43,6 +44,21 @@ def connections(signer: Signer, count: int) -> Iterator[list[socket.socket]]:
     """Open many at once, and close them at the end."""
     with ExitStack() as stack:
         yield [stack.enter_context(connect(signer)) for _ in range(count)]
+
+
+def clients_of(process: int, signer: Signer) -> set[str]:
+    """Return the sockets that one process of a signer has its clients at, by inode."""
+    established = {
+        words[9]
+        for line in Path("/proc/net/tcp").read_text().splitlines()
+        if (words := line.split())[1].endswith(f":{signer.port:04X}")
+        and words[3] == "01"
+    }
+    links = []
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(file.readlink()))
+    return established & {link.strip("socket:[]") for link in links}
 
 
 def exchange(signer: Signer, *parts: bytes) -> bytes:

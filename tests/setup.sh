@@ -75,6 +75,9 @@ if [ -n "$missing" ]; then
     case $missing in *postgresql*)
         $sudo systemctl disable --now postgresql.service >/dev/null 2>&1 || true ;;
     esac
+    case $missing in *nginx*)
+        $sudo systemctl disable --now nginx.service >/dev/null 2>&1 || true ;;
+    esac
 fi
 
 # Where sshd, started by root, wants its empty directory; the service would make it.

@@ -9,7 +9,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.client import HTTPConnection
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,6 +30,7 @@ from tests.authority import (
 from tests.debug_signer import READ_SECONDS
 from tests.fakes import FakeIdP
 from tests.raw_http import (
+    clients_of,
     connect,
     connections,
     exchange,
@@ -199,13 +199,13 @@ def test_who_is_slow_with_the_next_request_is_told(idp, signer):
 
 def test_who_leaves_is_forgotten(idp, signer):
     (worker,) = children(signer.process_id)
-    before = connections_of(worker, signer)
+    before = len(clients_of(worker, signer))
     for _ in range(5):
         with proxy(signer) as connection:
             ask(connection, request_of(idp))
             assert stays(connection)
 
-    wait_until(lambda: connections_of(worker, signer) <= before)
+    wait_until(lambda: len(clients_of(worker, signer)) <= before)
 
 
 def test_none_stays_where_many_are_open(idp, signer):
@@ -258,21 +258,6 @@ def test_what_has_come_when_a_process_is_to_stop_is_answered(idp, tmp_path):
         assert one_answer(rest_of(busy)).status == HTTPStatus.OK
 
 
-def connections_of(process, signer):
-    """Return how many connections of its clients one process of a signer has."""
-    established = {
-        words[9]
-        for line in Path("/proc/net/tcp").read_text().splitlines()
-        if (words := line.split())[1].endswith(f":{signer.port:04X}")
-        and words[3] == "01"
-    }
-    links = []
-    for file in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            links.append(str(file.readlink()))
-    return len(established & {link.strip("socket:[]") for link in links})
-
-
 def test_no_process_keeps_more_than_its_share(idp, tmp_path):
     count = 8
     with (
@@ -284,7 +269,7 @@ def test_no_process_keeps_more_than_its_share(idp, tmp_path):
         os.kill(other, signal.SIGSTOP)
         try:
             proxies = [stack.enter_context(proxy(signer)) for _ in range(count)]
-            wait_until(lambda: connections_of(one, signer) == count)
+            wait_until(lambda: len(clients_of(one, signer)) == count)
         finally:
             os.kill(other, signal.SIGCONT)
 
@@ -292,7 +277,7 @@ def test_no_process_keeps_more_than_its_share(idp, tmp_path):
             asked = threads.map(ask, proxies, [request_of(idp) for _ in proxies])
             assert {status for status, _ in asked} == {HTTPStatus.OK}
             # Who was sent away is not back before it asks again.
-            most = max(connections_of(one, signer), connections_of(other, signer))
+            most = max(len(clients_of(one, signer)), len(clients_of(other, signer)))
             return most <= count // 2 and all(map(stays, proxies))
 
         wait_until(shared)
