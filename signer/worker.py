@@ -12,6 +12,7 @@ smuggled in behind it.
 """
 
 import os
+import re
 import select
 import selectors
 import socket
@@ -56,6 +57,8 @@ MOST_STAY = MOST_CONNECTIONS // 2
 _ACCEPTED = 16
 """Connections, at most, that one process takes before it looks what else there is."""
 
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
+
 _Queue = deque["_Connection"]
 
 
@@ -79,8 +82,8 @@ class _Connection(TConn):
         2.2). An answer to it would pass for the one to the next.
         """
         self.received += data
-        while self.stayed and self.received.startswith(b"\r\n"):
-            del self.received[:2]
+        if self.stayed and (lines := _EMPTY_LINES.match(self.received)):
+            self.received = self.received[lines.end() :]
 
     def init(self) -> None:
         """Parse what has arrived, and never read on."""
