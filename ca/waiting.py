@@ -7,10 +7,9 @@ wait for their entries together, and what else may take long, another thread doe
 They go in step, too: what is the same for all, each does right after the other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from functools import partial
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 D = TypeVar("D")
 P = ParamSpec("P")
@@ -24,6 +23,14 @@ class Crew(Protocol):
         self, append_all: Callable[[list[D]], list[Callable[[], R]]], draft: D
     ) -> R:
         """Give `draft` to `append_all` with the others'; return its result."""
+
+    def in_step(
+        self,
+        work: Callable[..., R],
+        args: tuple[Any, ...],
+        named: Mapping[str, Any],
+    ) -> R:
+        """Return what `work` returns, done right before or after what others do."""
 
     def apart(self, work: Callable[[], R]) -> R:
         """Return what `work` returns, in a thread that may wait."""
@@ -39,8 +46,7 @@ def together(append_all: Callable[[list[D]], list[Callable[[], R]]], draft: D) -
     if crew is None:
         (result,) = append_all([draft])
         return result()
-    entry: R = crew.together(_go_on, (append_all, draft))
-    return entry
+    return crew.together(append_all, draft)
 
 
 def in_step(work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
@@ -52,8 +58,7 @@ def in_step(work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
     crew = CREW.get()
     if crew is None:
         return work(*args, **named)
-    result: R = crew.together(_go_on, (None, partial(work, *args, **named)))
-    return result
+    return crew.in_step(work, args, named)
 
 
 def apart(work: Callable[[], R]) -> R:
@@ -63,28 +68,3 @@ def apart(work: Callable[[], R]) -> R:
     """
     crew = CREW.get()
     return work() if crew is None else crew.apart(work)
-
-
-def _go_on(waiting: Sequence[tuple[Any, Any]]) -> list[Callable[[], Any]]:
-    """Return a result for each who waits: for its entry, or to do work in step."""
-    if all(append_all is not None for append_all, _ in waiting):
-        append_all = waiting[0][0]
-        return append_all([draft for _, draft in waiting])  # type: ignore[no-any-return]
-    # Whoever is further on waits once more: the commit is to be for all.
-    return [
-        _done(one) if append_all is None else partial(together, append_all, one)
-        for append_all, one in waiting
-    ]
-
-
-def _done(work: Callable[[], R]) -> Callable[[], R]:
-    """Do the work; return what returns its result, or raises what it raised."""
-    try:
-        result = work()
-    except Exception as error:  # noqa: BLE001 (whose work it was raises it)
-        return partial(_fail, error)
-    return lambda: result
-
-
-def _fail(error: Exception) -> NoReturn:
-    raise error

@@ -6,9 +6,11 @@ all. A thread for each would cost more than the work itself: only one of them ca
 and at every turn another has to be woken.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import Any, NoReturn, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -28,15 +30,19 @@ class Crew:
         """`others` do what may take long."""
         self._others = others
         self._hub = getcurrent()
-        self._drafts: list[tuple[greenlet, Callable[[list[Any]], list[Result]], Any]]
-        self._drafts = []
+        self._steps: list[
+            tuple[greenlet, Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
+        ] = []
+        self._drafts: list[
+            tuple[greenlet, Callable[[list[Any]], list[Result]], Any]
+        ] = []
         self._apart: dict[Future[Any], greenlet] = {}
 
     def work(self, calls: Sequence[Callable[[], None]]) -> None:
         """Work on all, and return when those that are not done wait for others."""
         for call in calls:
-            greenlet(self._run).switch(call)
-        self._commit()
+            _member().switch(self, call)
+        self._go_on()
 
     def wait(self) -> None:
         """Return when all are done."""
@@ -44,32 +50,89 @@ class Crew:
             done, _ = wait(self._apart, return_when=FIRST_COMPLETED)
             for future in done:
                 self._apart.pop(future).switch(future.result)
-            self._commit()
+            self._go_on()
 
     def together(
         self, append_all: Callable[[list[D]], list[Callable[[], R]]], draft: D
     ) -> R:
         """Let the others work until all wait for their entries."""
         self._drafts.append((getcurrent(), append_all, draft))
-        return self._pause()  # type: ignore[no-any-return]
+        result: Callable[[], R] = self._hub.switch()
+        return result()
+
+    def in_step(
+        self,
+        work: Callable[..., R],
+        args: tuple[Any, ...],
+        named: Mapping[str, Any],
+    ) -> R:
+        """Let the others come as far, and do this with theirs."""
+        self._steps.append((getcurrent(), work, args, named))
+        return self._hub.switch()  # type: ignore[no-any-return]
 
     def apart(self, work: Callable[[], R]) -> R:
         """Let the others work, and answer, until somebody else has done this."""
         self._apart[self._others.submit(work)] = getcurrent()
-        return self._pause()  # type: ignore[no-any-return]
-
-    def _pause(self) -> Any:
-        result: Result = self._hub.switch()
+        result: Callable[[], R] = self._hub.switch()
         return result()
 
-    def _run(self, call: Callable[[], None]) -> None:
-        CREW.set(self)
-        call()
+    def _go_on(self) -> None:
+        # Whoever waits for an entry waits for those who are not as far: the commit is
+        # to be for all.
+        while self._steps or self._drafts:
+            if self._steps:
+                self._step()
+            else:
+                self._commit()
+
+    def _step(self) -> None:
+        steps, self._steps = self._steps, []
+        done: list[tuple[greenlet, Any, Exception | None]] = []
+        for member, work, args, named in steps:
+            try:
+                done.append((member, work(*args, **named), None))
+            except Exception as error:  # noqa: BLE001 (whose work it was raises it)
+                done.append((member, None, error))
+        for member, result, raised in done:
+            if raised is None:
+                member.switch(result)
+            else:
+                member.throw(raised)
 
     def _commit(self) -> None:
-        while self._drafts:
-            drafts, self._drafts = self._drafts, []
-            append_all = drafts[0][1]
-            results = append_all([draft for _, _, draft in drafts])
-            for (member, _, _), result in zip(drafts, results, strict=True):
-                member.switch(result)
+        drafts, self._drafts = self._drafts, []
+        append_all = drafts[0][1]
+        results = append_all([draft for _, _, draft in drafts])
+        for (member, _, _), result in zip(drafts, results, strict=True):
+            member.switch(result)
+
+
+class _Member(greenlet):
+    """Works on one request after the other: a new one for each costs a signature."""
+
+    def run(self, crew: Crew, call: Callable[[], None]) -> NoReturn:
+        """Work on what it is given, and then wait among the idle of its thread."""
+        while True:
+            Context().run(_work, crew, call)
+            del crew, call  # what was asked is not to be kept
+            _IDLE.members.append(self)
+            crew, call = self.parent.switch()  # type: ignore[union-attr] # has one
+
+
+class _Idle(threading.local):
+    """Members that wait for work. Each belongs to the thread it was made in."""
+
+    def __init__(self) -> None:
+        self.members: list[_Member] = []
+
+
+_IDLE = _Idle()
+
+
+def _member() -> _Member:
+    return _IDLE.members.pop() if _IDLE.members else _Member()
+
+
+def _work(crew: Crew, call: Callable[[], None]) -> None:
+    CREW.set(crew)
+    call()

@@ -1,11 +1,15 @@
 """Requests in one thread share a commit, and none waits for what only one waits for."""
 
+import gc
 import socket
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 
 import pytest
+from greenlet import getcurrent
 
 from ca.errors import StoreUnavailable, TokenSpent
 from ca.issuers import IssuerSettings
@@ -38,6 +42,14 @@ class CountedStore(Store):
         if self.fails:
             raise StoreUnavailable("the disk is full")
         return self._real.append(drafts, seen=seen)
+
+
+class Asked:
+    """What somebody asks."""
+
+
+def raise_interrupt():
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -155,6 +167,35 @@ def test_who_is_further_on_waits_to_share_the_commit(ledger, store, others):
 
     assert sorted(serials) == [1, 2]
     assert store.batches == [2]
+
+
+def test_what_one_leaves_behind_the_next_does_not_find(others):
+    name: ContextVar[str] = ContextVar("name", default="nobody's")
+    seen, kept = [], []
+
+    def member(asked):
+        seen.append((getcurrent(), name.get()))
+        name.set("somebody's")
+        kept.append(weakref.ref(asked))
+
+    for _ in range(2):
+        outcomes_of(others, [partial(member, Asked())])
+
+    # The same greenlet has worked on both, and keeps nothing of either.
+    (first, _), (second, left) = seen
+    assert first is second
+    assert left == "nobody's"
+    gc.collect()
+    assert [each() for each in kept] == [None, None]
+
+
+def test_whoever_ends_by_a_fault_ends_no_one_else(others):
+    crew = Crew(others)
+
+    with pytest.raises(KeyboardInterrupt):
+        crew.work([raise_interrupt])
+
+    assert outcomes_of(others, [lambda: "served"] * 2) == ["served"] * 2
 
 
 def test_who_is_in_no_crew_waits_for_nobody():
