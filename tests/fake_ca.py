@@ -31,6 +31,7 @@ from ca import bundle, wire
 from ca.certificate import parse_line
 from tests.fake_ledger import FakeLedger
 from tests.fakes import Answer
+from tests.serving import Serving
 
 VERSION = 1795330000000
 """A version of the roots, in Unix milliseconds, as the real ones are."""
@@ -135,8 +136,7 @@ class FakeCA:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        poll = {"poll_interval": 0.01}
-        threading.Thread(target=self._server.serve_forever, kwargs=poll).start()
+        self._serving = Serving(self._server)
         return self
 
     def __exit__(
@@ -145,8 +145,7 @@ class FakeCA:
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._serving.end()
 
     @property
     def pin(self) -> str:

@@ -17,7 +17,6 @@ question, and so does the device flow, once `idp.device_errors` are used up.
 import contextlib
 import secrets
 import ssl
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -40,6 +39,7 @@ from tests.jose import (
     jwk,
     rsa_key,
 )
+from tests.serving import Serving
 
 __all__ = [
     "CLIENT",
@@ -120,8 +120,7 @@ class FakeIdP:
         """What discovery and tokens say; another value than `url` is a lie."""
 
     def __enter__(self) -> Self:
-        poll = {"poll_interval": 0.01}
-        threading.Thread(target=self._server.serve_forever, kwargs=poll).start()
+        self._serving = Serving(self._server)
         return self
 
     def __exit__(
@@ -130,8 +129,7 @@ class FakeIdP:
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._serving.end()
 
     def rotate(self, *, keep: bool = False) -> None:
         """Sign with new keys from now on, and withdraw the old ones unless told."""

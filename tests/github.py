@@ -9,13 +9,13 @@
 
 import json
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes import Answer
+from tests.serving import Serving
 
 
 def believed_by_nobody(_audience: str) -> str:
@@ -40,14 +40,12 @@ class GitHub:
 
     def __enter__(self) -> Self:
         """Begin to listen."""
-        poll = {"poll_interval": 0.01}
-        threading.Thread(target=self._server.serve_forever, kwargs=poll).start()
+        self._serving = Serving(self._server)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._serving.end()
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -14,7 +14,6 @@ OpenSSH.
 import contextlib
 import subprocess
 import tempfile
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from typing import Self
 from ca import sshsig, wire
 from tests.certificates import ThrowawayCA
 from tests.fakes import Answer
+from tests.serving import Serving
 from tests.signing import Holder, holder
 
 ROOTS, CURRENT = "daypass-roots", "daypass-current"
@@ -88,8 +88,7 @@ class Publisher:
         self.publish()
 
     def __enter__(self) -> Self:
-        poll = {"poll_interval": 0.01}
-        threading.Thread(target=self._server.serve_forever, kwargs=poll).start()
+        self._serving = Serving(self._server)
         return self
 
     def __exit__(
@@ -98,8 +97,7 @@ class Publisher:
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._serving.end()
 
     @property
     def pin(self) -> str:
