@@ -10,9 +10,11 @@ lenient (it takes unsorted extensions and a missing nonce); a CA has no reason t
 """
 
 import re
+import struct
 from collections.abc import Mapping
 from enum import IntEnum
 from functools import lru_cache
+from operator import attrgetter
 
 from ca import wire
 from ca.errors import BadRequest, Malformed
@@ -69,6 +71,9 @@ BREAK_GLASS_SERIALS = 1 << 63
 
 _FOREVER = (1 << 64) - 1
 
+_SERIAL_AND_TYPE = struct.Struct(">QI")
+_VALIDITY = struct.Struct(">QQ")
+
 
 class CertificateType(IntEnum):
     """What a certificate speaks for."""
@@ -105,6 +110,23 @@ class Certificate:
         """Refuse what no certificate of ours may ever say (design invariant 7)."""
         _refuse_unbounded(self)
         _refuse_unknown(self)
+
+
+_Body = tuple[
+    CertificateType,
+    bytes,
+    bytes,
+    bytes,
+    int,
+    str,
+    tuple[str, ...],
+    int,
+    int,
+    dict[str, str],
+    tuple[str, ...],
+]
+"""The values of a `Certificate`, in its order."""
+_VALUES = attrgetter(*Certificate.__match_args__)
 
 
 def _refuse_unbounded(certificate: Certificate) -> None:
@@ -251,10 +273,19 @@ def render_to_be_signed(certificate: Certificate) -> bytes:
 
 def parse_to_be_signed(data: bytes) -> Certificate:
     """Parse what `render_to_be_signed` wrote; raise `BadRequest` for all else."""
+    return Certificate(*_read_to_be_signed(data))
+
+
+def says(to_be_signed: bytes, certificate: Certificate) -> bool:
+    """Tell whether these bytes, parsed, say what the certificate does, and no more."""
+    return bool(_read_to_be_signed(to_be_signed) == _VALUES(certificate))
+
+
+def _read_to_be_signed(data: bytes) -> _Body:
     reader = wire.Reader(data)
-    certificate = _read_body(reader)
+    body = _read_body(reader)
     reader.finish()
-    return certificate
+    return body
 
 
 def complete(to_be_signed: bytes, signature: bytes) -> bytes:
@@ -268,7 +299,7 @@ def parse_certificate(blob: bytes) -> tuple[Certificate, bytes]:
     The signature is not verified. Raises `BadRequest`.
     """
     reader = wire.Reader(blob)
-    certificate = _read_body(reader)
+    certificate = Certificate(*_read_body(reader))
     signature = reader.string()
     reader.finish()
     return certificate, signature
@@ -311,49 +342,49 @@ def _read_subject_key(reader: wire.Reader) -> tuple[bytes, bytes]:
     return nonce, _NAMES[key_type] + reader.since(fields_at)
 
 
-def _read_body(reader: wire.Reader) -> Certificate:
+def _read_body(reader: wire.Reader) -> _Body:
     nonce, subject_key = _read_subject_key(reader)
-    serial = reader.u64()
+    serial, number = reader.unpack(_SERIAL_AND_TYPE)
     try:
-        type_ = CertificateType(reader.u32())
+        type_ = CertificateType(number)
     except ValueError as error:
         raise Malformed("neither a user nor a host certificate") from error
     key_id = reader.text()
-    principals = wire.Reader(reader.string()).texts()
-    valid_after = reader.u64()
-    valid_before = reader.u64()
-    critical_options = _read_options(wire.Reader(reader.string()))
-    extensions = _read_options(wire.Reader(reader.string()))
+    principals = tuple(map(wire.decode_text, wire.strings(reader.string())))
+    valid_after, valid_before = reader.unpack(_VALIDITY)
+    critical_options = _read_options(reader.string())
+    extensions = _read_options(reader.string())
     if reader.string():
         raise Malformed("the reserved field is not empty")
     ca_key = reader.string()
     if any(extensions.values()):
         raise Malformed("an extension carries data")
-    return Certificate(
-        type=type_,
-        subject_key=subject_key,
-        ca_key=ca_key,
-        nonce=nonce,
-        serial=serial,
-        key_id=key_id,
-        principals=principals,
-        valid_after=valid_after,
-        valid_before=valid_before,
-        critical_options=critical_options,
-        extensions=tuple(extensions),
+    return (
+        type_,
+        subject_key,
+        ca_key,
+        nonce,
+        serial,
+        key_id,
+        principals,
+        valid_after,
+        valid_before,
+        critical_options,
+        tuple(extensions),
     )
 
 
-def _read_options(reader: wire.Reader) -> dict[str, str]:
-    options: dict[str, str] = {}
-    before = None
-    while not reader.at_end:
-        name = reader.text()
-        if before is not None and name <= before:
-            raise Malformed("options must be in lexical order, each once")
-        before, data = name, reader.string()
-        options[name] = _read_value(name, data) if data else ""
-    return options
+def _read_options(data: bytes) -> dict[str, str]:
+    values = wire.strings(data)
+    names = list(map(wire.decode_text, values[::2]))
+    if names != sorted(set(names)):
+        raise Malformed("options must be in lexical order, each once")
+    if len(values) % 2:
+        raise Malformed("an option has a name and no value")
+    return {
+        name: _read_value(name, value) if value else ""
+        for name, value in zip(names, values[1::2], strict=True)
+    }
 
 
 def _read_value(name: str, data: bytes) -> str:

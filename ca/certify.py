@@ -226,15 +226,15 @@ def refuse_unlike(
     A difference is a fault of ours, never of the request: it raises `RuntimeError`,
     and nothing is recorded or signed.
     """
-    parsed, kind = certificate.parse_to_be_signed(to_be_signed), _KINDS[type(grant)]
+    kind = _KINDS[type(grant)]
     latest = (now + min(grant.validity, kind.longest)).timestamp()
     if (
-        parsed != wanted
-        or parsed.type is not kind.type
-        or parsed.principals != grant.principals
-        or parsed.critical_options != grant.critical_options
-        or parsed.extensions != grant.extensions
-        or parsed.valid_before > latest
+        not certificate.says(to_be_signed, wanted)
+        or wanted.type is not kind.type
+        or wanted.principals != grant.principals
+        or wanted.critical_options != grant.critical_options
+        or wanted.extensions != grant.extensions
+        or wanted.valid_before > latest
     ):
         raise RuntimeError("the to-be-signed bytes do not say what was granted")
 

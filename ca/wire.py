@@ -1,7 +1,8 @@
 """The SSH data types of RFC 4251 section 5, both ways.
 
-Writing: functions that return bytes. Reading: a `Reader` that walks a buffer and
-raises `Malformed` at the first thing that is not as it says.
+Writing: functions that return bytes. Reading: a `Reader` that walks a buffer, and
+`strings` for one that holds nothing else. Both raise `Malformed` at the first thing
+that is not as it says.
 """
 
 import binascii
@@ -84,6 +85,10 @@ class Reader:
         """Return a `uint64`."""
         return int.from_bytes(self.take(8))
 
+    def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
+        """Return several numbers at once."""
+        return layout.unpack(self.take(layout.size))
+
     def string(self) -> bytes:
         """Return the bytes of a `string`."""
         # In one piece: all that is signed and certified is read through here.
@@ -104,20 +109,7 @@ class Reader:
         sshd refuses a certificate with NUL in its key ID or principals
         (OpenSSH `sshbuf_get_cstring`).
         """
-        try:
-            value = self.string().decode()
-        except UnicodeDecodeError as error:
-            raise Malformed("a text is not UTF-8") from error
-        if "\0" in value:
-            raise Malformed("a text contains NUL")
-        return value
-
-    def texts(self) -> tuple[str, ...]:
-        """Return all texts up to the end."""
-        texts = []
-        while self._at < len(self._data):
-            texts.append(self.text())
-        return tuple(texts)
+        return decode_text(self.string())
 
     def mpint(self) -> int:
         """Return a non-negative `mpint` in its one shortest form."""
@@ -132,6 +124,32 @@ class Reader:
         """Raise unless everything has been read."""
         if not self.at_end:
             raise Malformed(f"{len(self._data) - self._at} bytes too many")
+
+
+def strings(data: bytes) -> list[bytes]:
+    """Return the `string`s in a buffer that holds nothing else."""
+    found, at = [], 0
+    while at < len(data):
+        begin = at + _U32_BYTES
+        if begin > len(data):
+            raise Malformed(f"data ends {begin - len(data)} bytes early")
+        (length,) = _READ_U32(data, at)
+        at = begin + length
+        found.append(data[begin:at])
+    if at > len(data):
+        raise Malformed(f"data ends {at - len(data)} bytes early")
+    return found
+
+
+def decode_text(value: bytes) -> str:
+    """Return what a `string` holds that must be UTF-8 without NUL."""
+    try:
+        decoded = value.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed("a text is not UTF-8") from error
+    if "\0" in decoded:
+        raise Malformed("a text contains NUL")
+    return decoded
 
 
 def decode_base64(encoded: str) -> bytes:

@@ -1,6 +1,7 @@
 """SSH data types are written and read as RFC 4251 section 5 says, and no other way."""
 
 import base64
+from struct import Struct
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,14 @@ def test_what_is_written_is_read_back(values):
     reader.finish()
 
 
+def test_numbers_are_read_together():
+    reader = wire.Reader(wire.u64(7) + wire.u32(8) + b"..")
+
+    assert reader.unpack(Struct(">QI")) == (7, 8)
+    with pytest.raises(Malformed, match="10 bytes early"):
+        reader.unpack(Struct(">QI"))
+
+
 @given(st.binary(), st.lists(st.sampled_from(READS)))
 def test_any_bytes_give_values_or_malformed_and_nothing_is_read_twice(data, reads):
     reader = wire.Reader(data)
@@ -85,6 +94,26 @@ def test_any_bytes_give_values_or_malformed_and_nothing_is_read_twice(data, read
         except Malformed:
             break
         assert before < reader.at <= len(data)
+
+
+@given(st.lists(st.binary()))
+def test_what_holds_nothing_but_strings_is_read_as_these(values):
+    assert wire.strings(b"".join(map(wire.string, values))) == values
+
+
+@given(st.binary())
+def test_any_bytes_are_strings_to_the_last_byte_or_malformed(data):
+    try:
+        values = wire.strings(data)
+    except Malformed:
+        return
+    assert b"".join(map(wire.string, values)) == data
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0", b"\0\0\0\0\0", b"\0\0\0\x02a"])
+def test_strings_that_end_early_are_refused(data):
+    with pytest.raises(Malformed, match="bytes early"):
+        wire.strings(data)
 
 
 @pytest.mark.parametrize("length", [0, 3, 5])
