@@ -112,7 +112,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
-        self._database.engine.dispose()
+        self._database.close()
 
     def open_log(self, *, origin: str, serial_base: int) -> None:
         """Give a new ledger its name, or raise `Misconfigured` if it has another.

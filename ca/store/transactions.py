@@ -67,6 +67,9 @@ class Database:
         """Of the log that was opened: what is written is for no other."""
         self._seconds = seconds
         self._turns = turns
+        self._kept: list[sa.Connection] = []
+        """One that has written, for who writes next: to have the pool check it in and
+        out again takes longer than most of what is written."""
 
     @classmethod
     def open(
@@ -79,6 +82,13 @@ class Database:
         file = Path(engine.url.database or "")
         turns = sqlite.Turns(file, seconds=seconds)
         return cls(engine, seconds=seconds, turns=turns)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._kept:
+            connection.close()
+        self._kept.clear()
+        self.engine.dispose()
 
     def problem(self) -> str | None:
         """Say which process keeps this one from writing, or return None."""
@@ -151,10 +161,26 @@ class Database:
 
     @contextmanager
     def _begun(self, until: float, *, writes: bool) -> Iterator[sa.Connection]:
-        with self.engine.connect() as connection:
+        connection = self._kept_one() if writes else None
+        connection = connection or self.engine.connect()
+        try:
             connection.execution_options(**{UNTIL: until, WRITES: writes})
             with connection.begin():
                 yield connection
+        except BaseException:
+            connection.close()
+            raise
+        # One, so that the pool always has some for who waits for one.
+        if writes and not self._kept:
+            self._kept.append(connection)
+        else:
+            connection.close()
+
+    def _kept_one(self) -> sa.Connection | None:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return None
 
     def _repeated(self, attempt: Callable[[float], R]) -> R:
         """Run `attempt` until it succeeds, or fails for good, or it is too late."""
