@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 
-from ca import certificate, wire
+from ca import certificate
 from ca.authority import Authority
 from ca.certificate import Certificate, CertificateType, Unnumbered
 from ca.errors import Conflict, NotFound
@@ -31,7 +32,7 @@ from ca.ledger import (
 from ca.messages import LedgerProof, LeftOut, SignResponse
 from ca.policy import LONGEST_HOST_VALIDITY, LONGEST_USER_VALIDITY, Grant, HostGrant
 from ca.signing_key import SigningKey
-from ca.store import Bearer, Draft, Target, TokenUse, targets_of
+from ca.store import Bearer, Draft, TokenUse, targets_of, targets_of_key
 from ca.waiting import in_step
 
 BACKDATE = timedelta(seconds=60)
@@ -190,14 +191,15 @@ def _bearer(wanted: Certificate, record: Mapping[str, object]) -> Bearer:
     """
     identity, parent = record.get("identity"), record.get("parent_serial")
     targets = (
-        targets_of(
+        partial(
+            targets_of,
             issuer=identity["issuer"],
             subject=identity["subject"],
             email=identity["email"],
             key=wanted.subject_key,
         )
         if isinstance(identity, Mapping)
-        else (Target.key(wire.fingerprint(wanted.subject_key)),)
+        else partial(targets_of_key, wanted.subject_key)
     )
     serial = int(parent) if isinstance(parent, str) else None
     return Bearer(targets, wanted.ca_key, serial)

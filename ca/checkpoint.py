@@ -136,12 +136,13 @@ def parse_key(line: str) -> NoteKey:
     return key
 
 
+@lru_cache(maxsize=64)  # all proofs of a batch have the same one
 def render_note(note: Note) -> bytes:
     """Return a note as it is published."""
-    lines = (
+    lines = [
         f"{_SIGNATURE_BEGINS}{s.name} {wire.encode_base64(s.key_id + s.signature)}\n"
         for s in note.signatures
-    )
+    ]
     return note.text + b"\n" + "".join(lines).encode()
 
 

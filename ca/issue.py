@@ -149,7 +149,11 @@ def record_of(
 
 
 def _asked(request: CertificateRequest | HostCertificateRequest) -> dict[str, object]:
-    names = ["principals", "validity_seconds", "reason"]
+    asked: dict[str, object] = {
+        "principals": request.principals,
+        "validity_seconds": request.validity_seconds,
+        "reason": request.reason,
+    }
     if isinstance(request, CertificateRequest):
-        names.append("extensions")
-    return {name: getattr(request, name) for name in names}
+        asked["extensions"] = request.extensions
+    return asked

@@ -17,6 +17,7 @@ named that bought the certificate, on the word of the record.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -257,7 +258,8 @@ def _identity(
 
 
 def _bearer(identity: Identity, says: Certificate) -> Bearer:
-    targets = targets_of(
+    targets = partial(
+        targets_of,
         issuer=identity.issuer,
         subject=identity.subject,
         email=identity.email,

@@ -25,7 +25,7 @@ What the database itself says never crosses this package's edge: it becomes
 """
 
 from ca.store.append import Appended
-from ca.store.barred import Bearer, Target, targets_of
+from ca.store.barred import Bearer, Target, targets_of, targets_of_key
 from ca.store.batch import Draft, Entry, TokenUse
 from ca.store.buckets import MINUTE, Take, limited
 from ca.store.change import Write
@@ -81,4 +81,5 @@ __all__ = [
     "limited",
     "publishing",
     "targets_of",
+    "targets_of_key",
 ]

@@ -8,7 +8,7 @@ up, where a certificate is shown or asked for again.
 """
 
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -57,17 +57,20 @@ def targets_of(
     *, issuer: str, subject: str, email: str | None, key: bytes
 ) -> tuple[Target, ...]:
     """Return all by which somebody with a key could be blocked."""
-    targets = (
-        Target.subject(issuer, subject),
-        Target.key(wire.fingerprint(key)),
-    )
+    targets = (Target.subject(issuer, subject), *targets_of_key(key))
     return targets if email is None else (*targets, Target.email(issuer, email))
+
+
+def targets_of_key(key: bytes) -> tuple[Target, ...]:
+    """Return all by which nobody but a key could be blocked."""
+    return (Target.key(wire.fingerprint(key)),)
 
 
 class Bearer(Struct, frozen=True):
     """Whom and what a certificate is about, as far as a block could mean it."""
 
-    targets: tuple[Target, ...] = ()
+    targets: Callable[[], tuple[Target, ...]] = tuple
+    """Makes them where anybody is blocked at all."""
     ca_key: bytes = b""
     """That signs it; a blob."""
     serial: int | None = None
@@ -89,7 +92,7 @@ class Barred(Struct, frozen=True):
 
         `revoked` are the revoked ones among the serials that bearers name.
         """
-        if not self.targets.isdisjoint(bearer.targets):
+        if self.targets and not self.targets.isdisjoint(bearer.targets()):
             return blocked()
         if bearer.serial in revoked:
             return certificate_revoked()
