@@ -11,6 +11,7 @@ somebody sends it SIGCONT.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,9 @@ class Fuse:
             file = self._folder / name
             if file.exists() and file.read_text() == point:
                 file.unlink()
-                os.kill(os.getpid(), number)
+                # This thread: sent to the process, another might take the signal, and
+                # on a busy machine this one would go on for a while.
+                signal.pthread_kill(threading.get_ident(), number)
 
 
 class CrashingServer(Server):

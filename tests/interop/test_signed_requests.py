@@ -254,7 +254,7 @@ def reload_policy(signer):
     """Have the signer take its policy as it is now, in the parent and the worker."""
 
     def reloaded():
-        return signer.log.read_text().count('"message": "policy reloaded"')
+        return signer.log.read_text().count('"message":"policy reloaded"')
 
     before = reloaded()
     signer.signal(signal.SIGHUP)
