@@ -25,6 +25,7 @@ from ca.messages import Discovery, Problem, SignResponse
 from signer import problems
 from signer.app import create_app
 from signer.bodies import LARGEST_BODY
+from signer.request_log import JSONFormatter
 from tests.authority import make_ca, opened, request_of, to_be_signed_in
 from tests.fakes import NOW, FakeIdP
 
@@ -438,7 +439,8 @@ def test_each_request_is_one_line_in_the_log(client, idp, caplog):
 
     answers = [client.get("/livez"), client.get(f"/{token}?{token}")]
 
-    lines = [vars(r) for r in caplog.records if r.name == "daypass.request"]
+    records = [r for r in caplog.records if r.name == "daypass.request"]
+    lines = [json.loads(JSONFormatter().format(record)) for record in records]
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [
         ("GET", "/livez", 200),
         ("GET", "unknown", 404),

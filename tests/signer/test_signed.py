@@ -22,6 +22,7 @@ from ca.messages import (
 )
 from ca.policy import Explanation, load_policy
 from signer.app import create_app
+from signer.request_log import JSONFormatter
 from tests.authority import certificate_in, make_ca, opened, request_of, subject_key
 from tests.certificates import ThrowawayCA
 from tests.fakes import NOW, FakeIdP
@@ -253,9 +254,10 @@ def test_the_log_says_who_signed_and_nothing_of_the_header(client, people, caplo
 
     send(client, people["ada"], EXPLAIN, ExplainRequest())
 
-    (line,) = [r for r in caplog.records if r.message == "request"]
-    assert line.signed_by == str(people["ada"].says.serial)
-    assert "Daypass-SSHSIG" not in str(vars(line))
+    (record,) = [r for r in caplog.records if r.message == "request"]
+    line = JSONFormatter().format(record)
+    assert json.loads(line)["signed_by"] == str(people["ada"].says.serial)
+    assert "Daypass-SSHSIG" not in line
 
 
 # --- Explanations ---------------------------------------------------------------------
