@@ -44,6 +44,11 @@ class Crew:
             _member().switch(self, call)
         self._go_on()
 
+    @property
+    def waits(self) -> bool:
+        """Whether some of them wait for others."""
+        return bool(self._apart)
+
     def wait(self) -> None:
         """Return when all are done."""
         while self._apart:

@@ -21,14 +21,17 @@ T = TypeVar("T")
 class Crews(Generic[T]):
     """Has a thread work on what has arrived, in crews, one after the other.
 
-    A second crew at once would take turns with the first on one processor, and make the
-    batches smaller. One that only waits for others is not at work. The thread that
-    sends a crew would take turns with it, too, at each system call of either: so it
-    stands aside, but never for long, whatever the crew has to wait for.
+    It is the same thread for as long as it is free, since what it needs is in the
+    processor's caches still. A second crew at once would take turns with the first on
+    one processor, and make the batches smaller. One that only waits for others is not
+    at work. The thread that sends a crew would take turns with it, too, at each system
+    call of either: so it stands aside, but never for long, whatever the crew has to
+    wait for.
     """
 
     def __init__(
         self,
+        steady: Executor,
         threads: Executor,
         others: Executor,
         *,
@@ -36,19 +39,22 @@ class Crews(Generic[T]):
         finish: Callable[[T], None],
         defer: Callable[[Callable[[], None]], None],
     ) -> None:
-        """Crews work in `threads`, and have `others` do what may take long.
+        """Crews work in `steady`, of one thread, and have `others` do what takes long.
 
-        A crew calls `answer` for each request. `finish` is called by the thread that
-        calls `add` and `send`, which does what is given to `defer`.
+        While a crew waits for others there, the next ones work in `threads`. A crew
+        calls `answer` for each request. `finish` is called by the thread that calls
+        `add` and `send`, which does what is given to `defer`.
         """
         self.waiting: deque[T] = deque()
         """Requests that no crew has taken yet."""
+        self._steady = steady
         self._threads = threads
         self._others = others
         self._answer = answer
         self._finish = finish
         self._defer = defer
         self._at_work = False
+        self._steady_waits = False
         self._done = threading.Event()
 
     def add(self, request: T) -> None:
@@ -66,10 +72,11 @@ class Crews(Generic[T]):
             count = min(len(self.waiting), MOST)
             members = [self.waiting.popleft() for _ in range(count)]
             self._done.clear()
-            self._threads.submit(self._work, members)
+            threads = self._threads if self._steady_waits else self._steady
+            threads.submit(self._work, members, steady=threads is self._steady)
             self._done.wait(ASIDE_SECONDS)
 
-    def _work(self, members: Sequence[T]) -> None:
+    def _work(self, members: Sequence[T], *, steady: bool) -> None:
         crew = Crew(self._others)
         answered: list[T] = []
 
@@ -80,6 +87,8 @@ class Crews(Generic[T]):
         early: list[T] = []
         try:
             crew.work([partial(answer, member) for member in members])
+            if steady:
+                self._steady_waits = crew.waits
         finally:
             early += answered
             self._defer(partial(self._end, early))
@@ -87,6 +96,8 @@ class Crews(Generic[T]):
         try:
             crew.wait()
         finally:
+            if steady:
+                self._steady_waits = False
             late = [member for member in members if member not in early]
             self._defer(partial(self._finish_all, late))
 

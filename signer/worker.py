@@ -111,9 +111,9 @@ class Worker(ThreadWorker):
 
     def run(self) -> None:
         """Serve until told to stop."""
-        # A pool of their own: nearly always one thread, so that its memory stays warm.
         self._crews = Crews(
-            ThreadPoolExecutor(self.cfg.threads),
+            ThreadPoolExecutor(1),
+            self.tpool,
             ThreadPoolExecutor(self.cfg.threads),
             answer=self._answer,
             finish=self._finish,

@@ -16,10 +16,11 @@ class Loop:
     """A loop that adds requests and does what crews leave to it."""
 
     def __init__(self, pools, answer):
-        threads, others = pools
+        steady, threads, others = pools
         self._deferred: queue.Queue[Any] = queue.Queue()
         self.finished: list[Any] = []
         self.crews = Crews(
+            steady,
             threads,
             others,
             answer=answer,
@@ -40,8 +41,12 @@ class Loop:
 
 @pytest.fixture
 def pools():
-    with ThreadPoolExecutor(4) as threads, ThreadPoolExecutor(4) as others:
-        yield threads, others
+    with (
+        ThreadPoolExecutor(1) as steady,
+        ThreadPoolExecutor(4) as threads,
+        ThreadPoolExecutor(4) as others,
+    ):
+        yield steady, threads, others
 
 
 def test_who_comes_while_a_crew_works_is_in_the_next(pools):
@@ -98,3 +103,29 @@ def test_who_waits_for_others_keeps_nobody_waiting(pools):
     arrived.set()
     loop.turn()
     assert loop.finished == ["quick", "next", "slow"]
+
+
+def test_crews_work_in_the_same_thread_while_it_is_free(pools):
+    arrived, worked_in = threading.Event(), []
+
+    def answer(request):
+        worked_in.append(threading.get_ident())
+        if request == "slow":
+            assert apart(lambda: arrived.wait(60))
+
+    loop = Loop(pools, answer)
+    for request in ("first", "slow", "next"):
+        loop.crews.add(request)
+        loop.crews.send()
+        while loop.left:
+            loop.turn()
+    arrived.set()
+    while "slow" not in loop.finished:
+        loop.turn()
+    loop.crews.add("last")
+    loop.crews.send()
+    loop.turn()
+
+    first, slow, meanwhile, last = worked_in
+    assert first == slow == last
+    assert meanwhile != first
