@@ -20,6 +20,7 @@ from ca.store.locks import FileLock
 
 _HALF_BYTES = 4096
 _OFFSETS = (0, _HALF_BYTES)
+_BYTES = _HALF_BYTES * len(_OFFSETS)
 _PATIENCE_SECONDS = 5.0
 
 
@@ -31,9 +32,11 @@ class HighWater:
         self.file = file
         self._recognise = recognise
         self._known: dict[bytes, Seen] = {}
-        """The halves as they were last read or written, since verifying takes time."""
+        """The notes that were last read or written, since verifying takes time."""
+        self._last: tuple[bytes, tuple[Seen, int]] | None = None
+        """What was last read, and the newest checkpoint in it."""
         self._synced = b""
-        """The half that this process knows to be on the disk."""
+        """The newest note that this process knows to be on the disk."""
         self._lock = FileLock(file.with_name(f"{file.name}-lock"))
 
     def exists(self) -> bool:
@@ -63,14 +66,14 @@ class HighWater:
                     f"{self.file} has another ledger's checkpoint of this size",
                     hint="let no two signers with different databases share it",
                 )
-            half = _half(newest)
             if newest.size < seen.size:
                 os.pwrite(descriptor, _half(seen), _HALF_BYTES - offset)
-                self._known = {half: newest, (half := _half(seen)): seen}
+                self._known = {newest.note: newest, seen.note: seen}
+                newest = seen
             # Another process may have died between the two.
-            if half != self._synced:
+            if newest.note != self._synced:
                 os.fdatasync(descriptor)
-                self._synced = half
+                self._synced = newest.note
 
     def create(self, seen: Seen) -> None:
         """Make the file, unless somebody else has by now."""
@@ -98,23 +101,27 @@ class HighWater:
 
     def _newest(self, descriptor: int) -> tuple[Seen, int]:
         """Return the newest checkpoint and the offset of its half."""
+        data, last = os.pread(descriptor, _BYTES, 0), self._last
+        if last is not None and data == last[0]:
+            return last[1]
         known, found = {}, []
         for offset in _OFFSETS:
-            half = os.pread(descriptor, _HALF_BYTES, offset)
+            note = data[offset : offset + _HALF_BYTES].rstrip(b"\x00")
             try:
-                seen = self._known.get(half) or self._recognise(half.rstrip(b"\x00"))
+                seen = self._known.get(note) or self._recognise(note)
             except Malformed:
                 # Being written this moment, or when the power went: nobody has it yet.
                 continue
-            known[half] = seen
+            known[note] = seen
             found.append((seen, offset))
         if not found:
             raise StoreUnavailable(
                 f"{self.file} holds no checkpoint of this log",
                 hint="ca-admin ledger adopt-head",
             )
-        self._known = known
-        return max(found)
+        newest = max(found)
+        self._known, self._last = known, (data, newest)
+        return newest
 
 
 def notes_in(data: bytes) -> tuple[bytes, ...]:
