@@ -49,8 +49,10 @@ FORM: Any = CHECKS.get_by_names(
 
 SIGN = "/v1/user-certificates"
 PROOFS = st.sampled_from(["none", "token", "signature"])
-WISHES = st.sampled_from([{}, {"principals": ["ada"]}, {"principals": ["root"]}])
-"""Random strings are hardly ever accounts."""
+WISHES = st.sampled_from(
+    [{}, *({"principals": [name]} for name in ("ada", "root", "nobody"))]
+)
+"""Random strings are hardly ever accounts. Nobody gets the last."""
 
 
 @pytest.fixture(scope="module")
