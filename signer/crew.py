@@ -102,7 +102,8 @@ class Crew:
             if raised is None:
                 member.switch(result)
             else:
-                member.throw(raised)
+                # With where it was raised, which the log has to show.
+                member.throw(type(raised), raised, raised.__traceback__)
 
     def _commit(self) -> None:
         drafts, self._drafts = self._drafts, []
@@ -112,30 +113,32 @@ class Crew:
             member.switch(result)
 
 
-class _Member(greenlet):
-    """Works on one request after the other: a new one for each costs a signature."""
-
-    def run(self, crew: Crew, call: Callable[[], None]) -> NoReturn:
-        """Work on what it is given, and then wait among the idle of its thread."""
-        while True:
-            Context().run(_work, crew, call)
-            del crew, call  # what was asked is not to be kept
-            _IDLE.members.append(self)
-            crew, call = self.parent.switch()  # type: ignore[union-attr] # has one
-
-
 class _Idle(threading.local):
-    """Members that wait for work. Each belongs to the thread it was made in."""
+    """Greenlets that wait for work. Each belongs to the thread it was made in."""
 
     def __init__(self) -> None:
-        self.members: list[_Member] = []
+        self.members: list[greenlet] = []
 
 
 _IDLE = _Idle()
 
 
-def _member() -> _Member:
-    return _IDLE.members.pop() if _IDLE.members else _Member()
+def _member() -> greenlet:
+    # A new one for each request would cost as much as a signature.
+    return _IDLE.members.pop() if _IDLE.members else greenlet(_serve)
+
+
+def _serve(crew: Crew, call: Callable[[], None]) -> NoReturn:
+    """Work on one request after the other; between them wait among the idle.
+
+    Nothing in here refers to the greenlet: with its thread, it goes.
+    """
+    while True:
+        Context().run(_work, crew, call)
+        hub = getcurrent().parent
+        del crew, call  # what was asked is not to be kept
+        _IDLE.members.append(getcurrent())
+        crew, call = hub.switch()  # type: ignore[union-attr] # there is one
 
 
 def _work(crew: Crew, call: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import gc
 import socket
 import threading
+import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -157,6 +158,30 @@ def test_what_one_raises_in_step_is_raised_to_it_alone(others):
     assert [outcomes[0], type(outcomes[1]), outcomes[2]] == [1, KeyError, 3]
 
 
+def test_what_one_raises_in_step_says_where_it_was_raised(others):
+    def work():
+        raise KeyError("what")
+
+    (error,) = outcomes_of(others, [partial(in_step, work)])
+
+    where = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert where[-1] == "work"
+
+
+def test_with_a_thread_its_greenlets_go(others):
+    kept = []
+
+    def run():
+        outcomes_of(others, [lambda: kept.append(weakref.ref(getcurrent()))] * 2)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    gc.collect()
+
+    assert [each() for each in kept] == [None, None]
+
+
 def test_who_is_further_on_waits_to_share_the_commit(ledger, store, others):
     def longer():
         in_step(list)
@@ -189,7 +214,7 @@ def test_what_one_leaves_behind_the_next_does_not_find(others):
     assert [each() for each in kept] == [None, None]
 
 
-def test_whoever_ends_by_a_fault_ends_no_one_else(others):
+def test_a_thread_goes_on_after_a_fault(others):
     crew = Crew(others)
 
     with pytest.raises(KeyboardInterrupt):
