@@ -85,9 +85,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._kept:
-            connection.close()
-        self._kept.clear()
+        while (kept := self._kept_one()) is not None:
+            kept.close()
         self.engine.dispose()
 
     def problem(self) -> str | None:

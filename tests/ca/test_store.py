@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import QueuePool
 
 from ca.admin import database as admin
 from ca.errors import Misconfigured, StoreUnavailable, TokenSpent
@@ -24,6 +25,7 @@ from ca.store import (
     tables,
 )
 from ca.store.engine import open_engine
+from ca.store.transactions import Database
 from tests.databases import make_sqlite
 
 REVOCATION = ("revoked_serials", "revoked_ca_keys", "blocks")
@@ -174,6 +176,26 @@ def test_who_writes_to_sqlite_has_the_lock_before_anything_is_read(tmp_path):
 
     store._database.write(work)  # noqa: SLF001 (nothing else sees inside)
     store.close()
+
+
+def test_the_connection_that_has_written_is_kept_and_one_that_failed_is_not(tmp_path):
+    def fail(*_: object) -> None:
+        raise KeyError("what")
+
+    database = Database.open(make_sqlite(tmp_path).url)
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+
+    for _ in range(3):
+        database.write(lambda _connection, head: head.size)
+    assert pool.checkedout() == 1
+    with pytest.raises(KeyError):
+        database.write(fail)
+    assert pool.checkedout() == 0
+
+    database.write(lambda _connection, head: head.size)
+    database.close()
+    assert pool.checkedout() == 0
 
 
 def test_a_database_that_refuses_is_unavailable_without_its_words(store, database):
