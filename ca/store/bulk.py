@@ -15,8 +15,11 @@ import sqlalchemy as sa
 _MARKS = {"qmark": "?", "pyformat": "%s"}
 """What stands for a value, by PEP 249's name for it: SQLite's, and PostgreSQL's."""
 
+_LISTS = {int: "bigint[]", str: "text[]", bytes: "bytea[]", bool: "boolean[]"}
+"""PostgreSQL's lists of the values that we write."""
+
 _MOST_ROWS = 500
-"""In one statement: SQLite takes 32,766 values at most, PostgreSQL 65,535."""
+"""In one statement: SQLite takes 32,766 values at most."""
 
 
 def rows(
@@ -58,11 +61,9 @@ def select(
     """
     if not keys:
         return []
-    one = f"({', '.join([_MARKS[connection.dialect.paramstyle]] * keyed)})"
     begin, end = _select(table, keyed, connection.dialect)
-    values = tuple(chain.from_iterable(keys))
-    statement = f"{begin} {', '.join([one] * len(keys))} {end}"
-    return execute(connection, statement, values)
+    wanted, values = _given(connection, table, keys)
+    return execute(connection, f"{begin}{wanted}{end}", values)
 
 
 def execute(
@@ -90,11 +91,26 @@ def _put(
     For one statement a row, each would go to the server by itself; and Python gives way
     to another thread at each.
     """
-    begin, one = _insert(table, connection.dialect)
+    begin = _insert(table, connection.dialect)
     for first in range(0, len(rows), _MOST_ROWS):
-        some = rows[first : first + _MOST_ROWS]
-        values = tuple(chain.from_iterable(some))
-        execute(connection, f"{begin} {', '.join([one] * len(some))}{end}", values)
+        some, values = _given(connection, table, rows[first : first + _MOST_ROWS])
+        execute(connection, f"{begin}{some}{end}", values)
+
+
+def _given(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+) -> tuple[str, Sequence[Any]]:
+    """Return what stands for rows in a statement, and the values to go with it.
+
+    The rows are of the table's first columns. PostgreSQL is given a list for each
+    column: so the statement is the same for any number, and planned once.
+    """
+    width = len(rows[0])
+    if connection.dialect.name == "postgresql":
+        lists = [list(values) for values in zip(*rows, strict=True)]
+        return _unnested(table, width), lists
+    one = f"({', '.join('?' * width)})"
+    return f"VALUES {', '.join([one] * len(rows))}", tuple(chain.from_iterable(rows))
 
 
 def _fail(
@@ -118,11 +134,17 @@ def _update(column: sa.Column[Any], dialect: sa.Dialect) -> str:
 
 
 @cache
-def _insert(table: sa.Table, dialect: sa.Dialect) -> tuple[str, str]:
-    """Return what stands before the rows, and one row."""
-    names = _names(table, dialect)
-    marks = ", ".join([_MARKS[dialect.paramstyle]] * len(table.columns))
-    return f"INSERT INTO {table.name} ({names}) VALUES", f"({marks})"
+def _insert(table: sa.Table, dialect: sa.Dialect) -> str:
+    """Return what stands before the rows."""
+    return f"INSERT INTO {table.name} ({_names(table, dialect)}) "
+
+
+@cache
+def _unnested(table: sa.Table, width: int) -> str:
+    # `%b`: in binary, as psycopg has it; bytes would be twice as long in text.
+    types = [_LISTS[column.type.python_type] for column in table.columns][:width]
+    marks = ", ".join(f"%b::{type_}" for type_ in types)
+    return f"SELECT * FROM unnest({marks})"  # noqa: S608 (types, as above)
 
 
 @cache
@@ -143,7 +165,7 @@ def _select(table: sa.Table, keyed: int, dialect: sa.Dialect) -> tuple[str, str]
     matches = " AND ".join(f"{table.name}.{name} = wanted.{name}" for name in key)
     names = ", ".join(f"{table.name}.{quote(c.name)}" for c in table.columns)
     return (
-        f"WITH wanted ({', '.join(key)}) AS (VALUES",
+        f"WITH wanted ({', '.join(key)}) AS (",
         f") SELECT {names} FROM wanted JOIN {table.name} ON {matches}",  # noqa: S608
     )
 

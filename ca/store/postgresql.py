@@ -34,6 +34,16 @@ _PROMISES: Mapping[str, frozenset[str]] = {
 }
 
 
+_BY_KEY = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+"""We look things up by their keys. A plan is made once, and kept: made while a table
+was small it would read all of it, until somebody has the server analyse it again."""
+
+
 class _Connection(psycopg.Connection[Any]):
     """A connection on which nothing waits longer than it may.
 
@@ -134,7 +144,7 @@ def _session(seconds: float) -> str:
     Who hangs with the ledger's lock held loses it: the server ends a session that is
     idle in a transaction, and rolls back.
     """
-    settings = {"synchronous_commit": "on"}
+    settings = {"synchronous_commit": "on"} | _BY_KEY
     if seconds < math.inf:
         milliseconds = f"{seconds * 1000:.0f}"
         settings |= {

@@ -24,6 +24,7 @@ from ca.store import (
     RevokedSerial,
     Store,
     StoredHost,
+    Take,
     TokenUse,
 )
 from ca.store.hosts import registration
@@ -362,6 +363,37 @@ def test_a_server_that_does_not_sync_is_refused(other_postgres, setting):
             Store.open(place.url, password_file=place.password_file)
     finally:
         other_postgres.set(setting, "on")
+
+
+def test_of_connections_that_have_written_one_is_kept(place):
+    with opened(place) as store:
+        database = store._database  # noqa: SLF001
+
+        database.write_apart(lambda _: database.write_apart(lambda _: None))
+
+        assert database.engine.pool.checkedout() == 1
+
+
+def test_no_append_reads_a_whole_table_however_small_it_once_was(place):
+    with opened(place) as store:
+        for number in range(12):  # a plan is kept from the sixth time on
+            uses = [
+                TokenUse(
+                    bytes([number, n]) * 16, b"r" * 32, 10, 1, Take(b"s" * 32, 1, 1)
+                )
+                for n in range(6)
+            ]
+            store.append([Draft(build, use) for use in uses])
+            store.append([Draft(build, uses[0])])
+
+    # The session is over, and has told what it did.
+    counts = dict(
+        place.ask("SELECT relname, (seq_scan, idx_scan)::text FROM pg_stat_user_tables")
+    )
+    for table in ("entries", "tree_nodes", "token_uses", "rate_buckets"):
+        scans, lookups = map(int, counts[table].strip("()").split(","))
+        assert scans == 0, table
+        assert lookups >= 12, table
 
 
 def test_our_commits_are_synchronous_whatever_the_database_is_set_to(place):
