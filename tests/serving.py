@@ -23,7 +23,9 @@ class Serving:
             self._server.handle_request()
 
     def end(self) -> None:
-        """Close the server, and return when it is closed."""
+        """Close the server, and return when it is closed; again is no change."""
+        if self._ends:
+            return
         self._ends = True
         # Somebody has to come for it to see.
         socket.create_connection(self._server.socket.getsockname()).close()

@@ -431,6 +431,7 @@ def test_a_certificate_is_neither_subject_nor_ca(field):
             },
             "bad value",
         ),
+        ({"extensions": wire.string(wire.text("permit-pty"))}, "no value"),
         ({"extensions": options(("permit-pty", "yes"))}, "carries data"),
         ({"extensions": options(("force-command", "id"))}, "carries data"),
         ({"extensions": options(("x@example.com", None))}, "not one of ours"),
