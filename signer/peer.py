@@ -1,7 +1,6 @@
 """Whose address a request came from."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from flask import request
@@ -49,7 +48,6 @@ def _is_in(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> b
     return any(address in network for network in networks)
 
 
-@lru_cache(maxsize=1024)  # of an office, or a proxy, all come from one
 def _parse(text: str) -> IPv4Address | IPv6Address:
     try:
         address = ip_address(text)

@@ -17,8 +17,6 @@ import msgspec
 from signer.exchange import CURRENT, UNKNOWN, Exchange
 
 _log = logging.getLogger("daypass.request")
-_SAYS = "says"
-"""What a record is given in one piece, so that nobody has to pick it out again."""
 _DELETE = "\x7f"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -37,11 +35,9 @@ class JSONFormatter(logging.Formatter):
         exchange = CURRENT.get()
         if exchange is not None:
             line["request_id"] = exchange.request_id
-        given = vars(record)
-        says = given.get(_SAYS)
-        if says is None:
-            says = {key: given[key] for key in given if key not in _STANDARD}
-        line.update(says)
+        line.update(
+            {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        )
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return _encode(line)
@@ -90,14 +86,12 @@ def log_answer(exchange: Exchange, status: int) -> None:
     _log.info(
         "request",
         extra={
-            _SAYS: {
-                "request_id": exchange.request_id,
-                "method": exchange.method,
-                "path": exchange.route,
-                "status": status,
-                "milliseconds": round((time.monotonic() - exchange.began) * 1000, 1),
-                "address": exchange.remote,
-                **exchange.notes,
-            }
+            "request_id": exchange.request_id,
+            "method": exchange.method,
+            "path": exchange.route,
+            "status": status,
+            "milliseconds": round((time.monotonic() - exchange.began) * 1000, 1),
+            "address": exchange.remote,
+            **exchange.notes,
         },
     )
