@@ -33,8 +33,6 @@ class HighWater:
         self._recognise = recognise
         self._known: dict[bytes, Seen] = {}
         """The notes that were last read or written, since verifying takes time."""
-        self._last: tuple[bytes, tuple[Seen, int]] | None = None
-        """What was last read, and the newest checkpoint in it."""
         self._synced = b""
         """The newest note that this process knows to be on the disk."""
         self._lock = FileLock(file.with_name(f"{file.name}-lock"))
@@ -101,10 +99,7 @@ class HighWater:
 
     def _newest(self, descriptor: int) -> tuple[Seen, int]:
         """Return the newest checkpoint and the offset of its half."""
-        data, last = os.pread(descriptor, _BYTES, 0), self._last
-        if last is not None and data == last[0]:
-            return last[1]
-        known, found = {}, []
+        data, known, found = os.pread(descriptor, _BYTES, 0), {}, []
         for offset in _OFFSETS:
             note = data[offset : offset + _HALF_BYTES].rstrip(b"\x00")
             try:
@@ -119,9 +114,8 @@ class HighWater:
                 f"{self.file} holds no checkpoint of this log",
                 hint="ca-admin ledger adopt-head",
             )
-        newest = max(found)
-        self._known, self._last = known, (data, newest)
-        return newest
+        self._known = known
+        return max(found)
 
 
 def notes_in(data: bytes) -> tuple[bytes, ...]:

@@ -101,16 +101,16 @@ def _refuse_unanswered(weighing: Weighing, wishes: Wishes) -> None:
 
 def _strictest(weighing: Weighing) -> Grant:
     rules = weighing.rules
-    extensions = frozenset.intersection(*[rule.extensions for rule in rules])
+    extensions = frozenset.intersection(*(rule.extensions for rule in rules))
     options: dict[str, str] = {}
     for rule in rules:
         options.update(rule.critical_options)
     return Grant(
-        principals=tuple([given.principal for given in weighing.given]),
-        validity=min([rule.validity for rule in rules]),
+        principals=tuple(given.principal for given in weighing.given),
+        validity=min(rule.validity for rule in rules),
         extensions=tuple(sorted(extensions)),
         critical_options=options,
-        rules=tuple([rule.name for rule in rules]),
+        rules=tuple(rule.name for rule in rules),
         left_out=weighing.left_out,
     )
 

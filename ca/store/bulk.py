@@ -15,7 +15,7 @@ import sqlalchemy as sa
 _MARKS = {"qmark": "?", "pyformat": "%s"}
 """What stands for a value, by PEP 249's name for it: SQLite's, and PostgreSQL's."""
 
-_LISTS = {int: "bigint[]", str: "text[]", bytes: "bytea[]", bool: "boolean[]"}
+_LISTS = {int: "bigint[]", str: "text[]", bytes: "bytea[]"}
 """PostgreSQL's lists of the values that we write."""
 
 _MOST_ROWS = 500
