@@ -7,6 +7,7 @@ any: of the command line it has to understand words and `"$SSH_CONNECTION"`, no 
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import asyncssh
@@ -140,7 +141,9 @@ class Root:
                     complaint = await self._answer(process, mark)
                     if complaint is not None:
                         return _Said(1, b"", complaint)
-                process.stdin.write(script.encode("utf-8", "surrogateescape"))
+                # Who has refused by now reads no more, and says why.
+                with suppress(BrokenPipeError):
+                    process.stdin.write(script.encode("utf-8", "surrogateescape"))
                 process.stdin.write_eof()
                 out, err = await asyncio.gather(
                     _read_all(process.stdout), _read_all(process.stderr)

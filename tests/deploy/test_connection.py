@@ -9,8 +9,10 @@ import asyncio
 import os
 import subprocess
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import asyncssh
 import pytest
 
 from ca.certificate import CertificateType, parse_line, render_line
@@ -253,12 +255,24 @@ def test_doas_that_forbids_it_is_said(office, target):
     doas.write_text(before)
 
 
-def test_a_password_that_sudo_refused_once_is_given_to_no_other_host(office, target):
+@pytest.fixture
+def sudo_asks(target):
+    """Let sudo ask ada for a password."""
     rules = target.path("etc/sudoers.d/ada")
-    rules.chmod(0o640)
     before = rules.read_text()
-    rules.write_text("ada ALL=(ALL) ALL\n")
-    rules.chmod(0o440)
+
+    def rewrite(text):
+        rules.chmod(0o640)
+        rules.write_text(text)
+        rules.chmod(0o440)
+
+    rewrite("ada ALL=(ALL) ALL\n")
+    yield
+    rewrite(before)
+
+
+@pytest.mark.usefixtures("sudo_asks")
+def test_a_password_that_sudo_refused_once_is_given_to_no_other_host(office):
     password = Password()
 
     def ask(root):
@@ -275,9 +289,29 @@ def test_a_password_that_sudo_refused_once_is_given_to_no_other_host(office, tar
 
     assert said == b"0\n"
     assert "wrong" not in repr(password)
-    rules.chmod(0o640)
-    rules.write_text(before)
-    rules.chmod(0o440)
+
+
+@pytest.mark.usefixtures("sudo_asks")
+def test_who_refuses_before_the_script_is_sent_has_refused_no_less(office, monkeypatch):
+    begin = asyncssh.SSHClientConnection.create_process
+
+    @asynccontextmanager
+    async def late(connection, command, **settings):
+        async with begin(connection, command, **settings) as process:
+            if command.startswith("sudo -n"):
+                await process.wait_closed()
+            yield process
+
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "create_process", late)
+
+    def ask(root):
+        return root.run("id -u")
+
+    with pytest.raises(PasswordNeeded, match="t0: sudo asks for a password"):
+        visit(office, ask, user="ada", become="sudo")
+    said = visit(office, ask, user="ada", become="sudo", password=Password(PASSWORD))
+
+    assert said == b"0\n"
 
 
 @pytest.mark.parametrize(
