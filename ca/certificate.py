@@ -112,23 +112,6 @@ class Certificate:
         _refuse_unknown(self)
 
 
-_Body = tuple[
-    CertificateType,
-    bytes,
-    bytes,
-    bytes,
-    int,
-    str,
-    tuple[str, ...],
-    int,
-    int,
-    dict[str, str],
-    tuple[str, ...],
-]
-"""The values of a `Certificate`, in its order."""
-_VALUES = attrgetter(*Certificate.__match_args__)
-
-
 def _refuse_unbounded(certificate: Certificate) -> None:
     # Where a CA is trusted through `cert-authority` in authorized_keys, OpenSSH
     # before 10.3 took an empty list to mean any account (CVE-2024-7594).
@@ -276,16 +259,12 @@ def parse_to_be_signed(data: bytes) -> Certificate:
     return Certificate(*_read_to_be_signed(data))
 
 
+_VALUES = attrgetter(*Certificate.__match_args__)
+
+
 def says(to_be_signed: bytes, certificate: Certificate) -> bool:
     """Tell whether these bytes, parsed, say what the certificate does, and no more."""
     return bool(_read_to_be_signed(to_be_signed) == _VALUES(certificate))
-
-
-def _read_to_be_signed(data: bytes) -> _Body:
-    reader = wire.Reader(data)
-    body = _read_body(reader)
-    reader.finish()
-    return body
 
 
 def complete(to_be_signed: bytes, signature: bytes) -> bytes:
@@ -340,6 +319,29 @@ def _read_subject_key(reader: wire.Reader) -> tuple[bytes, bytes]:
     for _ in range(KEY_FIELDS[key_type]):
         reader.string()
     return nonce, _NAMES[key_type] + reader.since(fields_at)
+
+
+_Body = tuple[
+    CertificateType,
+    bytes,
+    bytes,
+    bytes,
+    int,
+    str,
+    tuple[str, ...],
+    int,
+    int,
+    dict[str, str],
+    tuple[str, ...],
+]
+"""The values of a `Certificate`, in its order."""
+
+
+def _read_to_be_signed(data: bytes) -> _Body:
+    reader = wire.Reader(data)
+    body = _read_body(reader)
+    reader.finish()
+    return body
 
 
 def _read_body(reader: wire.Reader) -> _Body:

@@ -31,10 +31,10 @@ class Crews(Generic[T]):
 
     def __init__(
         self,
+        *,
         steady: Executor,
         threads: Executor,
         others: Executor,
-        *,
         answer: Callable[[T], None],
         finish: Callable[[T], None],
         defer: Callable[[Callable[[], None]], None],

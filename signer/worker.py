@@ -112,9 +112,9 @@ class Worker(ThreadWorker):
     def run(self) -> None:
         """Serve until told to stop."""
         self._crews = Crews(
-            ThreadPoolExecutor(1),
-            self.tpool,
-            ThreadPoolExecutor(self.cfg.threads),
+            steady=ThreadPoolExecutor(1),
+            threads=self.tpool,
+            others=ThreadPoolExecutor(self.cfg.threads),
             answer=self._answer,
             finish=self._finish,
             defer=self.method_queue.defer,

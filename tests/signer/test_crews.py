@@ -20,9 +20,9 @@ class Loop:
         self._deferred: queue.Queue[Any] = queue.Queue()
         self.finished: list[Any] = []
         self.crews = Crews(
-            steady,
-            threads,
-            others,
+            steady=steady,
+            threads=threads,
+            others=others,
             answer=answer,
             finish=self.finished.append,
             defer=self._deferred.put,
